@@ -1,0 +1,179 @@
+"""Multi-atlas label fusion: register every labelled volume to the target and let them vote.
+
+The plain opponent of a trained network: no training, and the same registration as the dreams. Votes
+are weighted voxel by voxel with the local correlation between target and warped atlas
+(Artaechevarria et al., IEEE TMI 2009; correlation as in Avants et al., 2008).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+
+from dreamorph.config import Config
+from dreamorph.errors import CohortError
+from dreamorph.registration import RegistrationConfig, VelocityConfig, register
+from dreamorph.spatial import box_mean
+from dreamorph.spatial.transform import one_hot
+
+#: Every atlas keeps this much of a vote, so that somebody votes where none correlates.
+LEAST_WEIGHT = 1e-4
+#: Local variance, relative to the volume's variance, under which a window counts as flat.
+FLAT = 1e-3
+#: Pairs registered together, by type of device.
+PAIRS_AT_ONCE = {"cpu": 8, "cuda": 64}
+
+
+class FusionConfig(Config):
+    """Multi-atlas label fusion.
+
+    Attributes:
+        registration: of each atlas to the target; the default trades little accuracy for speed.
+        window: edge of the window of the local correlation, in voxels.
+        power: exponent on the correlation; larger trusts the best atlas more.
+        max_atlases: at most so many atlases, the first ones; None takes all.
+    """
+
+    registration: RegistrationConfig = RegistrationConfig(
+        velocity=VelocityConfig(levels=(4, 2), iterations=(40, 40), factor=4)
+    )
+    window: int = Field(default=5, ge=3)
+    power: float = Field(default=2.0, ge=0)
+    max_atlases: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Atlases:
+    """Labelled volumes that vote.
+
+    Attributes:
+        images: `(K, 1, *shape)` float.
+        labels: `(K, 1, *shape)` integers.
+        masks: `(K, 1, *shape)` bool, true where a volume has content.
+        n_labels: labels without background.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    masks: torch.Tensor
+    n_labels: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def first(self, count: int | None) -> "Atlases":
+        """The first `count` of them; None is all."""
+        part = slice(count)
+        return Atlases(self.images[part], self.labels[part], self.masks[part], self.n_labels)
+
+
+def fuse(
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    atlases: Atlases,
+    spacing_mm: Sequence[float],
+    config: FusionConfig | None = None,
+) -> Iterator[torch.Tensor]:
+    """Segment volumes by the votes of atlases, one volume at a time.
+
+    A volume's result does not depend on the others, so an interrupted run continues with those that
+    are left.
+
+    Args:
+        images: targets `(N, 1, *shape)` on the atlases' grid.
+        masks: `(N, 1, *shape)` bool; outside them the background is certain.
+        atlases: the voters.
+        spacing_mm: voxel size.
+        config: registration and weights.
+
+    Yields:
+        Probabilities `(1, n_labels + 1, *shape)` float32 on the CPU, background first.
+
+    Raises:
+        CohortError: there is no atlas.
+    """
+    config = config or FusionConfig()
+    atlases = atlases.first(config.max_atlases)
+    if len(atlases) == 0:
+        raise CohortError("no atlas to vote: label at least one training case")
+    pairs_at_once = PAIRS_AT_ONCE["cuda" if torch.cuda.is_available() else "cpu"]
+    size = max(1, pairs_at_once // len(atlases))
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        yield from _fuse_batch(images[part], masks[part], atlases, spacing_mm, config)
+
+
+def _fuse_batch(
+    images: torch.Tensor,
+    masks: torch.Tensor,
+    atlases: Atlases,
+    spacing_mm: Sequence[float],
+    config: FusionConfig,
+) -> Iterator[torch.Tensor]:
+    """Register all pairs of some targets with all atlases in one batch."""
+    count, voters = len(images), len(atlases)
+    fixed, fixed_mask = (v.repeat_interleave(voters, dim=0) for v in (images, masks))
+    moving, moving_mask, labels = (
+        v.repeat(count, *[1] * (v.dim() - 1))
+        for v in (atlases.images, atlases.masks, atlases.labels)
+    )
+    result = register(
+        fixed.float(),
+        moving.float(),
+        config.registration,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        spacing=spacing_mm,
+    )
+    channels = [moving.float(), moving_mask.float(), one_hot(labels, atlases.n_labels)[:, 1:]]
+    warped = result.transform.warp(torch.cat(channels, dim=1), padding="zeros")
+    inside = fixed_mask.float()
+    weight = local_correlation(fixed.float(), warped[:, :1], inside * warped[:, 1:2], config.window)
+    weight = (weight.clamp(min=0) ** config.power + LEAST_WEIGHT) * warped[:, 1:2].clamp(min=1e-6)
+    for row in range(count):
+        own = slice(row * voters, (row + 1) * voters)
+        yield _vote(warped[own, 2:], weight[own], masks[row : row + 1]).cpu()
+
+
+def _vote(foreground: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of `(K, L, *shape)` over atlases, background added, certain outside `mask`."""
+    share = weight / weight.sum(dim=0, keepdim=True)
+    votes = (foreground * share).sum(dim=0, keepdim=True) * mask.to(foreground.dtype)
+    return torch.cat([1 - votes.sum(dim=1, keepdim=True), votes], dim=1).clamp(0, 1)
+
+
+def local_correlation(
+    fixed: torch.Tensor, moved: torch.Tensor, inside: torch.Tensor, window: int
+) -> torch.Tensor:
+    """Signed correlation in the window around each voxel, from the voxels inside only.
+
+    Args:
+        fixed, moved: `(B, 1, *shape)`.
+        inside: `(B, 1, *shape)` weights in 0..1.
+        window: edge in voxels, odd.
+
+    Returns:
+        `(B, 1, *shape)` in -1..1; 0 where a window is flat or empty.
+    """
+    share = box_mean(inside, window)
+    safe = share.clamp(min=1e-6)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return box_mean(values * inside, window) / safe
+
+    mean_fixed, mean_moved = mean(fixed), mean(moved)
+    covariance = mean(fixed * moved) - mean_fixed * mean_moved
+    variance_fixed = (mean(fixed * fixed) - mean_fixed**2).clamp(min=0)
+    variance_moved = (mean(moved * moved) - mean_moved**2).clamp(min=0)
+    floor_fixed, floor_moved = (FLAT * _variance(v, inside) for v in (fixed, moved))
+    norm = torch.sqrt((variance_fixed + floor_fixed) * (variance_moved + floor_moved))
+    return covariance / norm * (share > 1e-3)
+
+
+def _variance(volume: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Variance within the weights, per volume, never quite zero."""
+    axes = tuple(range(1, volume.dim()))
+    count = inside.sum(axes, keepdim=True).clamp(min=1e-6)
+    mean = (volume * inside).sum(axes, keepdim=True) / count
+    return ((volume - mean) ** 2 * inside).sum(axes, keepdim=True) / count + 1e-12

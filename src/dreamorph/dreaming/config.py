@@ -1,0 +1,49 @@
+"""Parameters of dreams and of the random warps they are compared with."""
+
+from pydantic import Field
+
+from dreamorph.config import Config
+
+
+class DreamConfig(Config):
+    """How dreams are made.
+
+    Attributes:
+        pool: dreams drawn and checked; training draws from those that pass.
+        saved: how many of them are written as NIfTI to look at.
+        scale: factor on the deviation from the class's mean; one is the learned population.
+        seed: names the whole set.
+    """
+
+    pool: int = Field(default=200, ge=8)
+    saved: int = Field(default=12, ge=0)
+    scale: float = Field(default=1.0, gt=0)
+    seed: int = 0
+
+
+class AffineWarpConfig(Config):
+    """Random affine maps of classic augmentation; each value is drawn evenly from -x to x.
+
+    Attributes:
+        rotation_deg: turn about each axis.
+        log_scale: logarithm of the scale along each axis.
+        shear: off-diagonal entries.
+        shift_mm: shift along each axis.
+    """
+
+    rotation_deg: float = Field(default=10.0, ge=0)
+    log_scale: float = Field(default=0.1, ge=0)
+    shear: float = Field(default=0.05, ge=0)
+    shift_mm: float = Field(default=3.0, ge=0)
+
+
+class ElasticWarpConfig(Config):
+    """Random diffeomorphic warps: the opponent that a learned prior has to beat.
+
+    Attributes:
+        sigma_mm: correlation length, standard deviation of the Gaussian that smooths the noise.
+        energy: mean squared velocity in units of that of the dreams; one is equal energy.
+    """
+
+    sigma_mm: float = Field(default=8.0, gt=0)
+    energy: float = Field(default=1.0, gt=0)

@@ -1,0 +1,143 @@
+"""Making dreams: a source, a drawn target, one interpolation."""
+
+from collections.abc import Sequence
+
+import torch
+
+from dreamorph.dreaming.dreams import Dreams, Recipe
+from dreamorph.errors import DreamError
+from dreamorph.prior import DeformationPrior
+from dreamorph.spatial.transform import SpatialTransform
+
+
+class Dreamer:
+    """Warps volumes of the prior's members towards subjects drawn from the prior.
+
+    Member i lies at `T_i . exp(w_i)` in the common space, a drawn subject s at `T_s . exp(w_s)`.
+    The dream pulls the source through `T_i . exp(w_i - w_s) . T_s^-1`, image and label together, in
+    one interpolation of the original (Hauberg et al., AISTATS 2016, in 3D).
+    """
+
+    def __init__(self, prior: DeformationPrior, scale: float = 1.0) -> None:
+        self.prior = prior
+        self.scale = scale
+
+    def dream(
+        self,
+        volumes: torch.Tensor,
+        labels: torch.Tensor,
+        n: int,
+        generator: torch.Generator | None = None,
+        members: Sequence[int] | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> Dreams:
+        """Make `n` dreams of random sources, each within its source's class.
+
+        Args:
+            volumes: `(N, 1, *shape)` float, the prior's members in their order, or those named.
+            labels: `(N, 1, *shape)` integers.
+            n: how many.
+            generator: source of randomness, on the CPU.
+            members: which member of the prior each volume is; None is the first N.
+            masks: `(N, 1, *shape)`, where the volumes have content; None is everywhere.
+
+        Returns:
+            Dreams on the device of `volumes`.
+
+        Raises:
+            DreamError: shapes do not fit, or a volume's class is unknown to the prior.
+        """
+        members = list(range(len(volumes))) if members is None else list(members)
+        recipes = self.recipes(n, members, generator)
+        return self.replay(volumes, labels, recipes, members, masks)
+
+    def recipes(
+        self, n: int, members: Sequence[int], generator: torch.Generator | None = None
+    ) -> list[Recipe]:
+        """Draw `n` recipes over the given members of the prior, classes in turn.
+
+        Sources of a class come up equally often, give or take one.
+        """
+        seeds = torch.randint(2**31 - 1, (n,), generator=generator)
+        sources = self._balanced_sources(n, members, generator)
+        return [
+            self._recipe(member, int(seed)) for member, seed in zip(sources, seeds, strict=True)
+        ]
+
+    def replay(
+        self,
+        volumes: torch.Tensor,
+        labels: torch.Tensor,
+        recipes: Sequence[Recipe],
+        members: Sequence[int] | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> Dreams:
+        """Make the dreams of given recipes; arguments as for `dream`."""
+        members = list(range(len(volumes))) if members is None else list(members)
+        if volumes.shape != labels.shape or len(members) != len(volumes):
+            raise DreamError(
+                f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
+                f"{len(members)} members must agree"
+            )
+        rows = {self.prior.members[m]: row for row, m in enumerate(members)}
+        index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
+        transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
+        n_labels = max(1, int(labels.max()))
+        images, dreamed = transforms.warp_with_labels(volumes[index], labels[index], n_labels)
+        inside = torch.ones_like(volumes) if masks is None else masks.to(volumes.dtype)
+        seen = transforms.warp(inside[index], padding="zeros") > 0.5
+        images = images * seen
+        dreamed = dreamed * seen
+        return Dreams(images, dreamed, seen, transforms, tuple(recipes), index.cpu())
+
+    def transforms(self, recipes: Sequence[Recipe], shape: Sequence[int]) -> SpatialTransform:
+        """Maps from dream to source points, on the CPU."""
+        velocities, before, after = [], [], []
+        known = {name: k for k, name in enumerate(self.prior.members)}
+        for recipe in recipes:
+            member = known[recipe.source]
+            draw = self.prior.draw(recipe.seed, recipe.cls, recipe.scale)
+            velocities.append(self.prior.fields[member] - draw.field)
+            before.append(torch.linalg.inv(draw.affine))
+            after.append(self.prior.affines[member])
+        extent = self.prior.extent_mm
+        spacing = tuple(e / n for e, n in zip(extent, shape, strict=True))
+        return SpatialTransform(
+            torch.stack(before), torch.stack(velocities), torch.stack(after), tuple(shape), spacing
+        )
+
+    def _recipe(self, member: int, seed: int) -> Recipe:
+        cls = self.prior.classes[member]
+        if cls not in self.prior.class_names:
+            raise DreamError(
+                f"{self.prior.members[member]} has class {cls!r}, expected one of "
+                f"{self.prior.class_names}: only volumes of a known class can be dreamed"
+            )
+        draw = self.prior.draw(seed, cls, self.scale)
+        return Recipe(
+            dream=f"dream_{seed:010d}",
+            source=self.prior.members[member],
+            source_subject=self.prior.subjects[member],
+            cls=cls,
+            seed=seed,
+            prior=self.prior.fingerprint,
+            scale=self.scale,
+            coefficients=draw.coefficients,
+        )
+
+    def _balanced_sources(
+        self, n: int, members: Sequence[int], generator: torch.Generator | None
+    ) -> list[int]:
+        """Members in random order within their class, classes one after the other."""
+        by_class: dict[str | None, list[int]] = {}
+        for member in members:
+            by_class.setdefault(self.prior.classes[member], []).append(member)
+        queues: dict[str | None, list[int]] = {cls: [] for cls in by_class}
+        order, chosen = list(by_class), []
+        for k in range(n):
+            cls = order[k % len(order)]
+            if not queues[cls]:
+                own = by_class[cls]
+                queues[cls] = [own[j] for j in torch.randperm(len(own), generator=generator)]
+            chosen.append(queues[cls].pop())
+        return chosen

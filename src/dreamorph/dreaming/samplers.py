@@ -1,0 +1,153 @@
+"""Random warps for training: none, affine, elastic, dreamed; all rendered the same way."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+
+from dreamorph.dreaming.config import AffineWarpConfig, ElasticWarpConfig
+from dreamorph.dreaming.dreamer import Dreamer
+from dreamorph.dreaming.dreams import Recipe
+from dreamorph.errors import DreamError
+from dreamorph.spatial.affine import affine_exp, identity_affine
+from dreamorph.spatial.smoothing import gaussian_smooth
+from dreamorph.spatial.transform import SpatialTransform
+
+
+class WarpSampler(Protocol):
+    """Draws, for each volume of a batch, which volume to warp and how."""
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """Rows of the training volumes to warp in place of `members` `(B,)`, and the maps."""
+        ...
+
+
+class IdentityWarps:
+    """Volumes as they are."""
+
+    def __init__(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> None:
+        self.shape, self.spacing_mm = tuple(shape), tuple(spacing_mm)
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """The members themselves, unmoved."""
+        return members, SpatialTransform.identity(len(members), self.shape, self.spacing_mm)
+
+
+class AffineWarps:
+    """Random affine maps after another sampler's warps, in the same interpolation."""
+
+    def __init__(self, inner: WarpSampler, config: AffineWarpConfig) -> None:
+        self.inner, self.config = inner, config
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """The inner warp of each member, moved as a whole."""
+        sources, transform = self.inner.sample(members, generator)
+        affine = random_affine(len(members), len(transform.shape), self.config, generator)
+        return sources, transform.before(affine)
+
+
+class ElasticWarps:
+    """Smooth random diffeomorphisms without a learned direction."""
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        spacing_mm: Sequence[float],
+        coarse: Sequence[int],
+        config: ElasticWarpConfig,
+        energy: float,
+    ) -> None:
+        """`energy` is the mean squared velocity of dreams, mm^2 per voxel, summed over axes."""
+        self.shape, self.spacing_mm, self.coarse = tuple(shape), tuple(spacing_mm), tuple(coarse)
+        edges = [n * s for n, s in zip(self.shape, self.spacing_mm, strict=True)]
+        self.sigma = [config.sigma_mm * n / e for n, e in zip(coarse, edges, strict=True)]
+        self.deviation = math.sqrt(config.energy * energy / len(self.shape))
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """The members, each under a warp of its own."""
+        noise = torch.randn(len(members), len(self.coarse), *self.coarse, generator=generator)
+        smooth = gaussian_smooth(noise, self.sigma)
+        scale = self._white_to_unit
+        eye = identity_affine(len(members), len(self.shape))
+        velocity = smooth * (scale * self.deviation)
+        return members, SpatialTransform(eye, velocity, eye, self.shape, self.spacing_mm)
+
+    @property
+    def _white_to_unit(self) -> float:
+        """One over the root mean square of smoothed white noise on this grid."""
+        gain = 1.0
+        for size, sigma in zip(self.coarse, self.sigma, strict=True):
+            line = torch.eye(size).reshape(size, 1, size, 1)
+            gain *= float(gaussian_smooth(line, [sigma, 0.0]).square().sum()) / size
+        return gain**-0.5
+
+
+class DreamWarps:
+    """Dreams out of a pool of accepted recipes."""
+
+    def __init__(
+        self,
+        dreamer: Dreamer,
+        recipes: Sequence[Recipe],
+        cases: Sequence[str],
+        shape: Sequence[int],
+        fraction: float = 1.0,
+    ) -> None:
+        """`cases` names the rows of the training volumes; `fraction` is the share of dreams."""
+        if not recipes:
+            raise DreamError("no accepted dream to train on: see the reasons in the dream table")
+        self.dreamer, self.recipes, self.shape = dreamer, list(recipes), tuple(shape)
+        self.rows = {case: row for row, case in enumerate(cases)}
+        self.fraction = fraction
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """A dream of any source in place of each member, or the member unmoved."""
+        picks = torch.randint(len(self.recipes), (len(members),), generator=generator)
+        chosen = [self.recipes[int(k)] for k in picks]
+        transform = self.dreamer.transforms(chosen, self.shape)
+        sources = torch.tensor([self.rows[r.source] for r in chosen])
+        still = torch.rand(len(members), generator=generator) >= self.fraction
+        return torch.where(still, members, sources), _freeze(transform, still)
+
+
+def random_affine(
+    batch: int, ndim: int, config: AffineWarpConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """`batch` affine maps `(B, n, n)` about the grid's centre."""
+    draw = 2 * torch.rand(batch, ndim, ndim + 1, generator=generator, dtype=torch.float64) - 1
+    turn = 2 * torch.rand(batch, ndim, ndim, generator=generator, dtype=torch.float64) - 1
+    log = torch.zeros(batch, ndim + 1, ndim + 1, dtype=torch.float64)
+    shear = draw[:, :, :ndim] * config.shear
+    skew = torch.triu(turn, diagonal=1) * math.radians(config.rotation_deg)
+    log[:, :ndim, :ndim] = shear + skew - skew.transpose(1, 2)
+    diagonal = torch.arange(ndim)
+    log[:, diagonal, diagonal] = draw[:, diagonal, diagonal] * config.log_scale
+    log[:, :ndim, ndim] = draw[:, :, ndim] * config.shift_mm
+    return affine_exp(log)
+
+
+def _freeze(transform: SpatialTransform, still: torch.Tensor) -> SpatialTransform:
+    """Replace the maps at `still` by the identity."""
+    eye = identity_affine(len(still), len(transform.shape))
+    where = still[:, None, None]
+    velocity = transform.velocity
+    if velocity is not None:
+        velocity = torch.where(still.reshape(-1, *[1] * (velocity.dim() - 1)), 0.0, velocity)
+    return replace(
+        transform,
+        pre=torch.where(where, eye, transform.pre),
+        velocity=velocity,
+        post=torch.where(where, eye, transform.post),
+    )

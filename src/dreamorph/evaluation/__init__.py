@@ -1,0 +1,26 @@
+"""Measures of success on test subjects, and honest comparisons for few of them."""
+
+from dreamorph.evaluation.classification import classification_metrics
+from dreamorph.evaluation.evaluate import Scored, evaluate_classification, evaluate_segmentation
+from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
+from dreamorph.evaluation.statistics import (
+    bootstrap_interval,
+    compare_arms,
+    holm,
+    subject_means,
+    wilcoxon_exact,
+)
+
+__all__ = [
+    "LabelAgreement",
+    "Scored",
+    "bootstrap_interval",
+    "classification_metrics",
+    "compare_arms",
+    "evaluate_classification",
+    "evaluate_segmentation",
+    "holm",
+    "label_agreement",
+    "subject_means",
+    "wilcoxon_exact",
+]

@@ -1,0 +1,209 @@
+"""Check `provenance`: a dream holds nothing that its source does not.
+
+A dream is a warp, so every voxel can be recomputed from its recipe: the source, interpolated at the
+dream's points by another interpolator (`scipy.ndimage`, float64), must give the dream. Coordinates
+pass through float32 on the way: at a voxel where the plain difference is too large, the change that
+a coordinate error of 8 epsilon * grid size voxels can cause there is allowed for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from dreamorph.hallucination.config import AuditConfig
+from dreamorph.hallucination.evidence import DreamEvidence, RecipeLike, Reals
+from dreamorph.hallucination.registry import check
+from dreamorph.hallucination.result import Finding
+
+#: Probabilities closer than this may fall to either label by round-off.
+_TIE = 1e-3
+_EPSILON = float(np.finfo(np.float32).eps)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How far one dream is from its source under its own transform.
+
+    Attributes:
+        error: largest difference beyond round-off, as a share of the source's intensity range.
+        out_of_range: voxels brighter or darker than anything in the source.
+        label_voxels: voxels whose label differs from the recomputed one.
+    """
+
+    error: float
+    out_of_range: int
+    label_voxels: int
+
+    def ok(self, tolerance: float) -> bool:
+        """Whether nothing was invented; NaN is not ok."""
+        return self.error <= tolerance and self.out_of_range == 0 and self.label_voxels == 0
+
+
+def measure_origin(
+    image: np.ndarray,
+    labels: np.ndarray,
+    source: tuple[np.ndarray, np.ndarray, np.ndarray],
+    coordinates: np.ndarray,
+    n_labels: int,
+    tolerance: float = 1e-5,
+) -> Origin:
+    """Recompute a dream from its source.
+
+    Args:
+        image, labels: of the dream, `(*shape)`.
+        source: image, labels and mask of the source, `(*shape)`.
+        coordinates: where each voxel reads, `(ndim, *shape)` in voxels of the source, float64.
+        n_labels: labels without background.
+        tolerance: share of the range above which round-off is looked into.
+    """
+    original, original_labels, mask = source
+    original, image = original.astype(np.float64), image.astype(np.float64)
+    low, high = float(original.min()), float(original.max())
+    span = high - low
+    if not (math.isfinite(span) and span > 0 and np.isfinite(image).all()):
+        return Origin(float("nan"), 0, 0)
+    wrong = np.abs(image - _interpolate(original, coordinates))
+    # a dream may be blanked where its mask ends, but nowhere inside the source's own mask
+    suspects = wrong > 0.5 * tolerance * span
+    if suspects.any():
+        at = coordinates[:, suspects]
+        blank = (image[suspects] == 0) & (_interpolate(mask.astype(np.float64), at) < 1 - 1e-6)
+        slack = 8 * _EPSILON * max(original.shape) * _local_span(original, at)
+        wrong[suspects] = np.where(blank, 0.0, np.maximum(wrong[suspects] - slack, 0.0))
+    margin = tolerance * span
+    # a blank voxel is 0, which need not lie in the source's range
+    beyond = ((image < low - margin) | (image > high + margin)) & (image != 0)
+    changed = _changed_labels(labels, original_labels, coordinates, n_labels)
+    return Origin(float(wrong.max()) / span, int(beyond.sum()), changed)
+
+
+def voxel_coordinates(points: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Points `(ndim, *shape)` in grid millimetres as voxel indices of the same grid, float64."""
+    found = points.detach().cpu().double().numpy()
+    ndim = found.shape[0]
+    column = (ndim, *[1] * ndim)
+    centre = (np.array(found.shape[1:], float) - 1) / 2
+    return np.asarray(
+        found / np.array(spacing_mm, float).reshape(column) + centre.reshape(column)
+    )
+
+
+def recipe_faults(
+    recipe: RecipeLike, row: int, reals: Reals, prior_fingerprint: str | None
+) -> list[str]:
+    """What is missing or untrue in a recipe, given the row of `reals` the dream was made from."""
+    if not 0 <= row < len(reals.cases):
+        return ["source_index"]
+    truths = {
+        "source": recipe.source == reals.cases[row],
+        "source_subject": recipe.source_subject == reals.subjects[row],
+        "class": recipe.cls == reals.classes[row],
+        "dream": bool(recipe.dream),
+        "seed": isinstance(recipe.seed, int) and not isinstance(recipe.seed, bool),
+        "prior": bool(recipe.prior) and prior_fingerprint in (None, recipe.prior),
+        "scale": _finite([recipe.scale]),
+        "coefficients": len(recipe.coefficients) > 0 and _finite(recipe.coefficients),
+    }
+    return [name for name, true in truths.items() if not true]
+
+
+@check(
+    "provenance",
+    stage="dreams",
+    severity="gate",
+    quantity="largest difference of a dream from its source under the recorded warp",
+    unit="share of intensity range",
+    source="possible only because a dream is a warp",
+)
+def provenance(evidence: DreamEvidence, config: AuditConfig) -> Finding:
+    """Recompute every dream, image and labels, and read every recipe."""
+    reals, dreams = evidence.reals, evidence.dreams
+    n = len(dreams.images)
+    rule = f"<= {config.provenance_tolerance:g}; 0 voxels out of range or relabelled; recipe whole"
+    names = [recipe.dream for recipe in dreams.recipes]
+    faults = [
+        fault
+        for recipe, row in zip(dreams.recipes, dreams.source_index.tolist(), strict=True)
+        for fault in recipe_faults(recipe, row, reals, evidence.prior_fingerprint)
+    ] + (["dream (not unique)"] if len(set(names)) < n else [])
+    if len(names) != n or "source_index" in faults:
+        detail = f"{n} dreams, {len(names)} recipes; faults: {', '.join(sorted(set(faults)))}"
+        return Finding(float("nan"), config.provenance_tolerance, rule, n, False, detail)
+    found = [origin_of(evidence, index, config) for index in range(n)]
+    errors = np.array([f.error for f in found])
+    invented = sum(not f.ok(config.provenance_tolerance) for f in found)
+    detail = (
+        f"{invented} of {n} dreams; voxels out of range {sum(f.out_of_range for f in found)}, "
+        f"relabelled {sum(f.label_voxels for f in found)}; recipe faults {len(faults)}"
+    )
+    if faults:
+        detail += f" ({', '.join(sorted(set(faults)))})"
+    value = float(errors.max()) if n else float("nan")  # NaN wins in numpy's max
+    passed = None if n == 0 else invented == 0 and not faults
+    return Finding(value, config.provenance_tolerance, rule, n, passed, detail)
+
+
+def origin_of(evidence: DreamEvidence, index: int, config: AuditConfig) -> Origin:
+    """`measure_origin` of one dream of the evidence."""
+    reals, dreams = evidence.reals, evidence.dreams
+    row = int(dreams.source_index[index])
+    points = dreams.transforms[index : index + 1].points()[0]
+    return measure_origin(
+        _array(dreams.images[index]),
+        _array(dreams.labels[index]),
+        (_array(reals.images[row]), _array(reals.labels[row]), _array(reals.masks[row])),
+        voxel_coordinates(points, reals.spacing_mm),
+        reals.n_labels,
+        config.provenance_tolerance,
+    )
+
+
+def _array(volume: torch.Tensor) -> np.ndarray:
+    return np.asarray(volume[0].detach().cpu().numpy())
+
+
+def _interpolate(volume: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    return np.asarray(
+        ndimage.map_coordinates(
+            volume, coordinates, output=np.float64, order=1, mode="nearest", prefilter=False
+        )
+    )
+
+
+def _local_span(volume: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Largest minus smallest voxel within one voxel of each place `(ndim, n)`."""
+    span = ndimage.maximum_filter(volume, 3) - ndimage.minimum_filter(volume, 3)
+    return np.asarray(span[_nearest(at, volume.shape)])
+
+
+def _nearest(at: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(
+        np.clip(np.rint(axis), 0, size - 1).astype(np.intp)
+        for axis, size in zip(at, shape, strict=True)
+    )
+
+
+def _changed_labels(
+    labels: np.ndarray, original: np.ndarray, coordinates: np.ndarray, n_labels: int
+) -> int:
+    """Voxels whose label is not the most probable one at its place in the source."""
+    if n_labels == 0:
+        return int(np.count_nonzero(labels))
+    near = ndimage.maximum_filter((original > 0).astype(np.uint8), 3)
+    region = (near[_nearest(coordinates, original.shape)] > 0) | (labels > 0)
+    if not region.any():
+        return 0
+    at, given = coordinates[:, region], labels[region].astype(np.intp)
+    shares = [_interpolate((original == k).astype(np.float64), at) for k in range(1, n_labels + 1)]
+    chances = np.stack([1 - np.sum(shares, axis=0), *shares])
+    unknown = given > n_labels
+    own = np.take_along_axis(chances, np.minimum(given, n_labels)[None], axis=0)[0]
+    return int(np.count_nonzero(unknown | (own < chances.max(axis=0) - _TIE)))
+
+
+def _finite(values: Sequence[float]) -> bool:
+    return bool(np.isfinite(np.asarray(values, float)).all())

@@ -1,0 +1,208 @@
+"""What happens around the nodes: parameters are checked, progress is told, results are tracked."""
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from mlflow.tracking import MlflowClient
+from pydantic import BaseModel
+
+from dreamorph.tracking.declared import Recorder
+from dreamorph.tracking.failures import check_parameters, one_line, scrub
+from dreamorph.tracking.metrics import log_params
+from dreamorph.tracking.parameters import columns
+from dreamorph.tracking.processes import git_commit, process_tags, reap
+
+# MLflow complains about a class of its plugin as soon as that is imported, past every filter.
+with warnings.catch_warnings(record=True):
+    from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+
+logger = logging.getLogger(__name__)
+# kedro-mlflow sets a level of its own when imported, whatever conf/logging.yml says.
+logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)
+
+SQLITE = "sqlite:///"
+VERDICT, UNDECIDED = "verdict", "not_assessable"
+
+
+class ParameterHook:
+    """Checks all parameters against `<package>.parameters.Parameters` before any work is done."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Raises ParameterError, one line, for an unknown or invalid parameter."""
+        model = parameters_model(context._package_name)
+        if model is None:
+            return
+        raw = dict(context.config_loader["parameters"])
+        if "study" not in model.model_fields:
+            raw.pop("study", None)  # where results go, which is no node's business
+        check_parameters(raw, model)
+
+
+class ProgressHook:
+    """One quiet line per step."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._started = 0
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Count the steps."""
+        self._total, self._started = len(pipeline.nodes), 0
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Tell which step begins."""
+        self._started += 1
+        logger.info("step %d of %d: %s", self._started, self._total, node.name.replace("_", " "))
+
+
+class TrackingHook(MlflowHook):
+    """kedro-mlflow's hook with readable parameters, declared results and no run left running.
+
+    One parent run per `kedro run`. Catalog entries say by their metadata what is tracked, see
+    `dreamorph.tracking.declared.Declaration`.
+    """
+
+    run_id: str | None
+    recorder: Recorder | None = None
+    study = ""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Set MLflow up, its database in the project whatever the working directory."""
+        config = context.config_loader["mlflow"]
+        server = config.setdefault("server", {})
+        server["mlflow_tracking_uri"] = in_project(
+            server.get("mlflow_tracking_uri"), context.project_path
+        )
+        context.config_loader["mlflow"] = config
+        self.run_id = None  # of an earlier session in this process
+        self.study = getattr(context.config_loader, "study", str)()
+        super().after_context_created(context)
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Close runs of dead processes, open this one, log parameters and tags."""
+        client = self.mlflow_config.server._mlflow_client
+        experiment = self.mlflow_config.tracking.experiment._experiment.experiment_id
+        for run_id in reap(client, experiment):
+            logger.info("MLflow run %s was left by a killed process: marked KILLED", run_id)
+        # kedro-mlflow makes tags of these, and paths may name patients.
+        hidden = dict.fromkeys(("project_path", "runtime_params", "extra_params"))
+        super().before_pipeline_run(run_params | hidden, pipeline, catalog)
+        if not self._is_mlflow_enabled or self.run_id is None:
+            return
+        self.recorder = Recorder(client, self.run_id, catalog)
+        self.recorder.declare(pipeline.datasets())
+        known = client.get_run(self.run_id).data.tags
+        mlflow.set_tags(
+            {
+                VERDICT: known.get(VERDICT, UNDECIDED),
+                "git_commit": git_commit(Path(run_params["project_path"])),
+                "study": self.study,
+                **process_tags(),
+            }
+        )
+        if "parameters" in catalog:
+            log_params(client, self.run_id, columns(catalog.load("parameters")))
+
+    @hook_impl
+    def before_node_run(
+        self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
+    ) -> None:
+        """Make the run active in this thread; its parameters are logged already."""
+        super().before_node_run(node, catalog, {}, is_async)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log what the catalog declares, as soon as it is there."""
+        if self.recorder is not None:
+            self.recorder.saved(dataset_name, data)
+
+    @hook_impl
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Log what earlier runs left for this one to build on, close the run, say where to look."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            with self._closing_on_error():
+                recorder.complete(pipeline.datasets())
+                self._announce(recorder)
+        super().after_pipeline_run(run_params, pipeline, catalog)
+        self.run_id = None
+
+    @hook_impl
+    def on_pipeline_error(
+        self,
+        error: Exception,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        catalog: DataCatalog,
+    ) -> None:
+        """Close the run as FAILED with the one line that says why."""
+        self.close("FAILED", scrub(one_line(error)))
+
+    def close(self, status: str, reason: str) -> None:
+        """Close this process's run, if one is open, with a status and a reason."""
+        self.recorder = None
+        if self.run_id is None:
+            return
+        client: MlflowClient = self.mlflow_config.server._mlflow_client
+        client.set_tag(self.run_id, "error", reason)
+        if not self._already_active_mlflow:  # else it belongs to whoever opened it
+            while mlflow.active_run():
+                mlflow.end_run(status)
+            client.set_terminated(self.run_id, status)
+        self.run_id = None
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        """Kedro calls no error hook for what fails after the last node."""
+        try:
+            yield
+        except Exception as error:
+            self.close("FAILED", scrub(one_line(error)))
+            raise
+
+    def _announce(self, recorder: Recorder) -> None:
+        client: MlflowClient = self.mlflow_config.server._mlflow_client
+        verdict = client.get_run(self.run_id).data.tags.get(VERDICT, UNDECIDED)
+        logger.info("verdict: %s", verdict.replace("_", " "))
+        for title, path in recorder.announcements().items():
+            logger.info("%s: %s", title, path)
+
+
+def parameters_model(package: str) -> type[BaseModel] | None:
+    """The root model of all parameters, `<package>.parameters.Parameters`, where there is one."""
+    name = f"{package}.parameters"
+    try:
+        return importlib.import_module(name).Parameters
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+
+
+def in_project(uri: str | None, project: Path) -> str | None:
+    """A relative SQLite address made absolute, its folder made; other addresses as they are."""
+    if not uri or not uri.startswith(SQLITE) or uri.startswith(f"{SQLITE}/"):
+        return uri
+    file = project / uri.removeprefix(SQLITE)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return f"{SQLITE}{file}"

@@ -1,0 +1,13 @@
+"""The pipelines, one per folder of `dreamorph.pipelines`."""
+
+from kedro.framework.project import find_pipelines
+from kedro.pipeline import Pipeline
+
+STEPS = ("ingest", "register", "prior", "dream", "train", "evaluate", "audit", "report")
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Each pipeline by its name; `__default__` is all steps in their order."""
+    found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
+    steps = [found[step] for step in STEPS if step in found]
+    return found | {"__default__": sum(steps, start=Pipeline([]))}

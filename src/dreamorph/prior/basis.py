@@ -1,0 +1,96 @@
+"""Band-limited cosine basis of velocity fields and the smooth spectrum of a population."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dreamorph.spatial.smoothing import apply_along
+
+
+@dataclass(frozen=True)
+class CosineBasis:
+    """Orthonormal cosines (DCT-II) along each axis, up to a finest wavelength.
+
+    Attributes:
+        shape: grid of the fields.
+        extent_mm: edge lengths of that grid.
+        kept: number of cosines along each axis.
+    """
+
+    shape: tuple[int, ...]
+    extent_mm: tuple[float, ...]
+    kept: tuple[int, ...]
+
+    @classmethod
+    def up_to(
+        cls, shape: Sequence[int], extent_mm: Sequence[float], wavelength_mm: float
+    ) -> "CosineBasis":
+        """All cosines whose wavelength is at least `wavelength_mm`, two per axis at the fewest."""
+        kept = [
+            min(n, max(2, math.floor(2 * edge / wavelength_mm) + 1))
+            for n, edge in zip(shape, extent_mm, strict=True)
+        ]
+        return cls(tuple(shape), tuple(extent_mm), tuple(kept))
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients of one field."""
+        return len(self.shape) * math.prod(self.kept)
+
+    def analyse(self, fields: torch.Tensor) -> torch.Tensor:
+        """`(N, ndim, *shape)` to coefficients `(N, size)`; what is finer is dropped."""
+        for axis, (n, k) in enumerate(zip(self.shape, self.kept, strict=True)):
+            fields = apply_along(fields, _cosines(n, k).to(fields), axis)
+        return fields.flatten(1)
+
+    def synthesise(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """Coefficients `(N, size)` to fields `(N, ndim, *shape)`."""
+        fields = coefficients.reshape(-1, len(self.shape), *self.kept)
+        for axis, (n, k) in enumerate(zip(self.shape, self.kept, strict=True)):
+            fields = apply_along(fields, _cosines(n, k).to(fields).T.contiguous(), axis)
+        return fields
+
+    def frequency(self) -> torch.Tensor:
+        """Spatial frequency of every coefficient `(size,)` in cycles per mm."""
+        axes = [
+            torch.arange(k, dtype=torch.float64) / (2 * edge)
+            for k, edge in zip(self.kept, self.extent_mm, strict=True)
+        ]
+        squared = sum(g**2 for g in torch.meshgrid(*axes, indexing="ij"))
+        return torch.as_tensor(squared).sqrt().flatten().repeat(len(self.shape))
+
+
+def sobolev_spectrum(frequency: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+    """Smooth spectrum `s (1 + (l f)^2)^-p` likeliest for the power seen at each frequency.
+
+    Whittle's likelihood over a grid of (l, p) with s in closed form. Samples with this spectrum
+    form an isotropic Gaussian field of Sobolev smoothness.
+
+    Args:
+        frequency: `(M,)` in cycles per mm.
+        power: `(M,)` mean squared coefficients, mm^2.
+
+    Returns:
+        `(M,)`, positive.
+    """
+    power = power.double().clamp(min=1e-12)
+    best, best_loss = torch.full_like(power, float(power.mean())), math.inf
+    for length in torch.logspace(0.3, 2.3, 25, dtype=torch.float64):
+        for exponent in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
+            shape = (1 + (length * frequency) ** 2) ** -exponent
+            scale = (power / shape).mean()
+            loss = float(torch.log(scale * shape).mean()) + 1.0
+            if loss < best_loss:
+                best, best_loss = scale * shape, loss
+    return best
+
+
+def _cosines(size: int, kept: int) -> torch.Tensor:
+    """Orthonormal DCT-II matrix `(kept, size)`."""
+    n = torch.arange(size, dtype=torch.float64)
+    k = torch.arange(kept, dtype=torch.float64).unsqueeze(1)
+    matrix = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix

@@ -1,0 +1,237 @@
+"""The deformation prior: what is learned, sampled, scored and saved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dreamorph.errors import PriorError
+from dreamorph.fingerprint import fingerprint
+from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
+from dreamorph.prior.config import PriorConfig
+from dreamorph.prior.diagnostics import diagnose
+from dreamorph.prior.gaussian import ShrunkGaussian, centre_by_class, choose_shrinkage, fit_class
+from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One random deformation of the population, reproducible from its seed.
+
+    Attributes:
+        field: `(ndim, *coarse)` velocity from the common space to the dreamed subject, mm.
+        affine: `(n, n)` float64 map from the common space to the dreamed subject.
+        coefficients: standard scores along the modes of the class.
+    """
+
+    field: torch.Tensor
+    affine: torch.Tensor
+    coefficients: tuple[float, ...]
+
+
+class DeformationPrior:
+    """Gaussian over velocity fields and affine maps, one per class, learned from a population.
+
+    A member i is the map `T_i . exp(w_i)` from a common space to that volume. Fields are described
+    in a cosine basis whitened by the population's own smooth spectrum; there, each class is a
+    Gaussian spanned by the members plus an isotropic, hence smooth, residual (see `gaussian`).
+    Affine maps have a Gaussian on their logarithms.
+
+    Usage:
+        prior = DeformationPrior(PriorConfig()).fit(fields, extent_mm)
+        velocities = prior.sample(8, generator=torch.Generator().manual_seed(0))
+    """
+
+    def __init__(self, config: PriorConfig | None = None) -> None:
+        self.config = config or PriorConfig()
+        self.members: list[str] = []
+        self.subjects: list[str] = []
+        self.classes: list[str | None] = []
+        self.diagnostics: dict[str, float] = {}
+        #: Identity of what was learned: members, fields and parameters.
+        self.fingerprint = ""
+
+    def fit(
+        self,
+        fields: torch.Tensor,
+        extent_mm: Sequence[float],
+        affines: torch.Tensor | None = None,
+        members: Sequence[str] | None = None,
+        subjects: Sequence[str] | None = None,
+        classes: Sequence[str | None] | None = None,
+    ) -> "DeformationPrior":
+        """Learn from population fields (see `population_fields`).
+
+        Args:
+            fields: `(N, ndim, *coarse)` velocities from the common space to each member, mm.
+            extent_mm: edge lengths of their grid.
+            affines: `(N, n, n)` maps from the common space to each member; None is the identity.
+            members: names of the volumes; None numbers them.
+            subjects: whom each volume shows, left out together; None takes each for its own.
+            classes: class of each volume, None where unknown.
+
+        Returns:
+            The prior itself, fitted.
+
+        Raises:
+            PriorError: fewer than three members or two subjects, or fields that are not finite.
+        """
+        count, ndim = fields.shape[0], fields.shape[1]
+        self.members = [str(k) for k in range(count)] if members is None else list(members)
+        self.subjects = list(self.members) if subjects is None else list(subjects)
+        self.classes = [None] * count if classes is None else list(classes)
+        self._check(fields)
+        self.fields = fields.detach().cpu().float()
+        self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
+        self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_mm)
+        coefficients = self.basis.analyse(self.fields.double())
+        deviations = centre_by_class(coefficients, self.classes)
+        self.spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
+        points = coefficients / self.spectrum.sqrt()
+        shrinkage = choose_shrinkage(
+            points, self.subjects, self.classes, self.config.class_pooling, self.config.shrinkages
+        )
+        self.gaussians = {
+            cls: replace(
+                fit_class(points, self.classes, cls, self.config.class_pooling),
+                shrinkage=shrinkage,
+            )
+            for cls in self.class_names
+        }
+        self._fit_affines()
+        self.fingerprint = fingerprint(
+            FORMAT, self.config, self.members, self.classes, self.fields, self.affines
+        )
+        self.diagnostics = diagnose(points, self.subjects, self.classes, self.config, shrinkage)
+        return self
+
+    @property
+    def class_names(self) -> list[str | None]:
+        """Classes that can be sampled; `[None]` where the population has none."""
+        known = sorted({c for c in self.classes if c is not None})
+        return list(known) if known else [None]
+
+    @property
+    def extent_mm(self) -> tuple[float, ...]:
+        """Edge lengths of the grid of the fields."""
+        return self.basis.extent_mm
+
+    def draw(self, seed: int, cls: str | None = None, scale: float = 1.0) -> Draw:
+        """The deformation that belongs to a seed, the same on every call.
+
+        Args:
+            seed: names the draw.
+            cls: class to draw from; None where the population has no classes.
+            scale: factor on the deviation from the class's mean.
+
+        Raises:
+            PriorError: the class is unknown.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        gaussian = self._gaussian(cls)
+        scores = torch.randn(len(gaussian.variances), generator=generator, dtype=torch.float64)
+        noise = torch.randn(gaussian.mean.numel(), generator=generator, dtype=torch.float64)
+        point = gaussian.mean + scale * gaussian.deviation(scores, noise)
+        field = self.basis.synthesise((point * self.spectrum.sqrt())[None])[0].float()
+        mean, factor = self._affine_statistics[cls]
+        turns = torch.randn(factor.shape[1], generator=generator, dtype=torch.float64)
+        log = (mean + scale * factor @ turns).reshape(self.affines.shape[1:])
+        return Draw(field, affine_exp(log[None])[0], tuple(scores.tolist()))
+
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, cls: str | None = None
+    ) -> torch.Tensor:
+        """`n` velocity fields `(n, ndim, *coarse)` in mm, from the common space to new subjects."""
+        names = self.class_names
+        seeds = torch.randint(2**31 - 1, (n, 2), generator=generator)
+        picked = [cls if cls is not None else names[int(s) % len(names)] for s in seeds[:, 1]]
+        return torch.stack(
+            [self.draw(int(s), c).field for s, c in zip(seeds[:, 0], picked, strict=True)]
+        )
+
+    def log_density(self, fields: torch.Tensor, cls: str | None = None) -> torch.Tensor:
+        """Log density `(n,)` of velocity fields `(n, ndim, *coarse)` within the modelled band."""
+        points = self.basis.analyse(fields.detach().cpu().double()) / self.spectrum.sqrt()
+        return self._gaussian(cls).log_density(points)
+
+    def mode(self, index: int, cls: str | None = None) -> torch.Tensor:
+        """Field `(ndim, *coarse)` of one standard deviation along a mode, in mm."""
+        gaussian = self._gaussian(cls)
+        point = gaussian.modes[index] * gaussian.mode_deviations[index]
+        return self.basis.synthesise((point * self.spectrum.sqrt())[None])[0].float()
+
+    def mean(self, cls: str | None = None) -> torch.Tensor:
+        """Mean field `(ndim, *coarse)` of a class in mm."""
+        point = self._gaussian(cls).mean * self.spectrum.sqrt()
+        return self.basis.synthesise(point[None])[0].float()
+
+    def energy(self) -> float:
+        """Mean squared deviation of a drawn field from its class's mean, mm^2 per voxel."""
+        total = 0.0
+        for gaussian in self.gaussians.values():
+            whitened = (gaussian.modes**2 * gaussian.mode_deviations[:, None] ** 2).sum(0)
+            total += float(((whitened + gaussian.residual_variance) * self.spectrum).sum())
+        return total / len(self.gaussians) / self.fields[0, 0].numel()
+
+    def save(self, path: str | Path) -> None:
+        """Write the prior to one file."""
+        state: dict[str, Any] = {
+            "format": FORMAT,
+            "config": self.config.model_dump(),
+            "extent_mm": list(self.extent_mm),
+            "fields": self.fields,
+            "affines": self.affines,
+            "members": self.members,
+            "subjects": self.subjects,
+            "classes": self.classes,
+        }
+        torch.save(state, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DeformationPrior":
+        """Read a prior written by `save`; it is fitted again from its fields, in a second or so.
+
+        Raises:
+            PriorError: the file is not a prior of this format.
+        """
+        try:
+            state = torch.load(path, weights_only=True)
+            if state["format"] != FORMAT:
+                raise PriorError(f"expected a prior of format {FORMAT}, got {state['format']}")
+        except (KeyError, TypeError, EOFError, RuntimeError) as error:
+            raise PriorError(f"{Path(path).name} is not a deformation prior: {error}") from error
+        prior = cls(PriorConfig(**state["config"]))
+        keys = ("affines", "members", "subjects", "classes")
+        return prior.fit(state["fields"], state["extent_mm"], **{k: state[k] for k in keys})
+
+    def _gaussian(self, cls: str | None) -> ShrunkGaussian:
+        if not self.members:
+            raise PriorError("the prior is not fitted: call fit or load first")
+        if cls not in self.gaussians:
+            raise PriorError(f"unknown class {cls!r}, expected one of {self.class_names}")
+        return self.gaussians[cls]
+
+    def _fit_affines(self) -> None:
+        logs = affine_log(self.affines).flatten(1)
+        self._affine_statistics: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
+        for cls in self.class_names:
+            gaussian = fit_class(logs, self.classes, cls, self.config.class_pooling)
+            covariance = (gaussian.modes.T * gaussian.variances) @ gaussian.modes
+            diagonal = torch.diag(torch.diagonal(covariance))
+            share = self.config.affine_shrinkage
+            values, vectors = torch.linalg.eigh((1 - share) * covariance + share * diagonal)
+            factor = vectors * values.clamp(min=0).sqrt()
+            self._affine_statistics[cls] = (gaussian.mean, factor)
+
+    def _check(self, fields: torch.Tensor) -> None:
+        if len(self.members) < 3 or len(set(self.subjects)) < 2:
+            raise PriorError(
+                f"a prior needs three volumes of two subjects at least, got {len(self.members)} "
+                f"of {len(set(self.subjects))}"
+            )
+        if not bool(torch.isfinite(fields).all()):
+            raise PriorError("the population fields hold values that are not finite")

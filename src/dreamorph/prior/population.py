@@ -1,0 +1,94 @@
+"""From maps between pairs to one map per volume, by least squares over the graph of pairs.
+
+A pair (i, j) tells only the difference between two volumes. Taken as samples of the population,
+pairwise fields would carry twice its covariance and the error of every registration; solving
+`v_ij ~ w_j - w_i` for all volumes at once halves the first and averages the second.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from dreamorph.errors import PriorError
+from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
+
+
+def population_fields(
+    velocities: torch.Tensor,
+    fixed: Sequence[int],
+    moving: Sequence[int],
+    n_members: int,
+    weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Solve `v_ij ~ w_j - w_i` for fields w of mean zero.
+
+    Args:
+        velocities: `(P, ...)`, maps from fixed to moving points of each pair.
+        fixed, moving: the members of each pair.
+        n_members: number of volumes; each must be reached from every other through pairs.
+        weights: `(P,)`, trust in each pair; None is equal trust.
+
+    Returns:
+        `(n_members, ...)`: the map from the common space to each member.
+
+    Raises:
+        PriorError: the pairs leave some member unconnected.
+    """
+    weights = torch.ones(len(fixed)) if weights is None else weights
+    solver = _solver(fixed, moving, n_members, weights.double())
+    flat = velocities.reshape(len(fixed), -1).double()
+    fields = solver.to(flat) @ flat
+    return fields.reshape(n_members, *velocities.shape[1:]).to(velocities.dtype)
+
+
+def population_affines(
+    affines: torch.Tensor,
+    fixed: Sequence[int],
+    moving: Sequence[int],
+    n_members: int,
+    iterations: int = 5,
+) -> torch.Tensor:
+    """Affine maps T from a common space to each member with `A_ij ~ T_j T_i^-1`.
+
+    Log-Euclidean least squares (Arsigny et al. 2009), repeated on what is left, with pairs that
+    disagree with the rest trusted less (Huber weights).
+
+    Args:
+        affines: `(P, n, n)`, from fixed to moving points of each pair.
+        fixed, moving, n_members: as in `population_fields`.
+        iterations: rounds of solving and re-weighting.
+
+    Returns:
+        `(n_members, n, n)` float64, whose logarithms have mean zero to first order.
+    """
+    i, j = torch.as_tensor(fixed), torch.as_tensor(moving)
+    maps = identity_affine(n_members, affines.shape[-1] - 1)
+    weights = torch.ones(len(fixed), dtype=torch.float64)
+    for _ in range(iterations):
+        rest = affine_log(torch.linalg.inv(maps[j]) @ affines.double().cpu() @ maps[i])
+        solver = _solver(fixed, moving, n_members, weights)
+        step = (solver @ rest.flatten(1)).reshape(maps.shape)
+        maps = maps @ affine_exp(step)
+        size = (rest - (step[j] - step[i])).flatten(1).norm(dim=1)
+        scale = 2 * size.median().clamp(min=1e-12)
+        weights = (scale / size.clamp(min=1e-12)).clamp(max=1.0)
+    return maps
+
+
+def _solver(
+    fixed: Sequence[int], moving: Sequence[int], n_members: int, weights: torch.Tensor
+) -> torch.Tensor:
+    """The matrix `(N, P)` that turns differences over pairs into members of mean zero."""
+    incidence = torch.zeros(len(fixed), n_members, dtype=torch.float64)
+    rows = torch.arange(len(fixed))
+    incidence[rows, torch.as_tensor(fixed)] -= 1
+    incidence[rows, torch.as_tensor(moving)] += 1
+    laplacian = incidence.T @ (weights[:, None] * incidence)
+    rank = int(torch.linalg.matrix_rank(laplacian, hermitian=True))
+    if rank < n_members - 1:
+        raise PriorError(
+            f"the registered pairs join the {n_members} volumes into {n_members - rank} separate "
+            "groups, expected one: add pairs between the groups or drop the volumes left over"
+        )
+    gauge = torch.full((n_members, n_members), 1.0 / n_members, dtype=torch.float64)
+    return torch.linalg.solve(laplacian + gauge, incidence.T * weights)

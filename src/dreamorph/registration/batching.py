@@ -1,0 +1,45 @@
+"""How many pairs fit in memory at once."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import psutil
+import torch
+
+logger = logging.getLogger(__name__)
+
+#: Bytes held per voxel and pair while a gradient is computed, measured and rounded up.
+BYTES_PER_VOXEL = 400
+#: Beyond this, larger batches were not faster.
+LARGEST_BATCH = {"cpu": 8, "cuda": 64}
+
+T = TypeVar("T")
+
+
+def batch_size(voxels: int, device: torch.device) -> int:
+    """Pairs of `voxels` voxels that fit in half of the device's free memory, at least one."""
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    fitting = free // 2 // (voxels * BYTES_PER_VOXEL)
+    return int(max(1, min(LARGEST_BATCH.get(device.type, 1), fitting)))
+
+
+def in_batches(count: int, size: int, work: Callable[[slice], T]) -> list[T]:
+    """Run `work` on slices of `size` out of `count`; where memory runs out, halve and try again."""
+    results, start = [], 0
+    while start < count:
+        try:
+            results.append(work(slice(start, min(start + size, count))))
+            start += size
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if size == 1:
+                raise
+            logger.warning("out of memory with %d pairs at once; trying %d", size, size // 2)
+            del error
+            size //= 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    return results

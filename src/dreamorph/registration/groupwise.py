@@ -1,0 +1,167 @@
+"""Registering the chosen pairs of a cohort: affine first, then deformable in a common space.
+
+The affine maps of the pairs are reconciled into one map per volume. All volumes are then resampled
+into the common space these maps share, so that the velocity fields of all pairs live in one space
+and can be compared.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dreamorph.fingerprint import fingerprint
+from dreamorph.registration.config import RegistrationConfig
+from dreamorph.registration.quality import measure
+from dreamorph.registration.register import register
+from dreamorph.spatial.affine import identity_affine
+from dreamorph.spatial.transform import SpatialTransform
+
+#: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ between
+#: batches of different sizes, and a resumed run has to give the result of an unbroken one.
+CHUNK = 8
+
+#: Counts up whenever the same parameters would give another registration.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Volumes on one grid, in one order.
+
+    Attributes:
+        images: `(N, 1, *shape)` float32.
+        labels: `(N, 1, *shape)` uint8, zero where not labelled.
+        masks: `(N, 1, *shape)` bool.
+        labelled: `(N,)` bool, whose labels may guide a registration.
+        spacing_mm: voxel size.
+        fingerprints: identity of the content of each volume.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    masks: torch.Tensor
+    labelled: torch.Tensor
+    spacing_mm: tuple[float, ...]
+    fingerprints: tuple[str, ...]
+
+    def in_common_space(self, affines: torch.Tensor) -> "Group":
+        """Each volume pulled through its map `(N, n, n)` from the common space."""
+        shape = tuple(self.images.shape[2:])
+        eye = identity_affine(len(affines), len(shape))
+        transform = SpatialTransform(eye, None, affines.double(), shape, self.spacing_mm)
+        n_labels = max(1, int(self.labels.max()))
+        images, labels = transform.warp_with_labels(self.images, self.labels, n_labels)
+        masks = transform.warp(self.masks.float(), padding="zeros") > 0.5
+        marks = tuple(
+            fingerprint(mark, affine)
+            for mark, affine in zip(self.fingerprints, affines, strict=True)
+        )
+        return replace(
+            self, images=images * masks, labels=labels * masks, masks=masks, fingerprints=marks
+        )
+
+    def keys(self, plan: pd.DataFrame, config: RegistrationConfig, step: str) -> list[str]:
+        """Names of the results of a plan: they change with whatever the results depend on."""
+        how = config.model_dump(mode="json", exclude={"batch_size", "device"})
+        return [
+            fingerprint(
+                VERSION, step, how, row.kind, self.spacing_mm,
+                self.fingerprints[row.fixed], self.fingerprints[row.moving],
+            )
+            for row in plan.itertuples()
+        ]  # fmt: skip
+
+
+def register_plan(
+    group: Group, plan: pd.DataFrame, keys: list[str], config: RegistrationConfig, done: set[str]
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """Register the pairs of a plan whose keys are not done, a chunk at a time.
+
+    Args:
+        group: the volumes.
+        plan: columns fixed, moving, kind; labels guide the pairs of kind `labelled`.
+        keys: name of each pair's result.
+        config: how.
+        done: names of results that exist.
+
+    Yields:
+        One result a time: affine `(n, n)`, velocity `(ndim, *coarse)` if there is one, and the
+        quality before and after as plain values.
+    """
+    for kind, part in plan.assign(key=keys).groupby("kind", sort=True):
+        for start in range(0, len(part), CHUNK):
+            chunk = part.iloc[start : start + CHUNK]
+            if not set(chunk.key) <= done:
+                results = _register_chunk(group, chunk, config, guided=kind == "labelled")
+                for key, result in zip(chunk.key, results, strict=True):
+                    if key not in done:
+                        yield {key: result}
+
+
+def _register_chunk(
+    group: Group, chunk: pd.DataFrame, config: RegistrationConfig, guided: bool
+) -> list[dict[str, Any]]:
+    i, j = torch.tensor(chunk.fixed.to_list()), torch.tensor(chunk.moving.to_list())
+    fixed, moving = group.images[i], group.images[j]
+    fixed_labels, moving_labels = (group.labels[i], group.labels[j]) if guided else (None, None)
+    result = register(
+        fixed,
+        moving,
+        config,
+        fixed_labels,
+        moving_labels,
+        fixed_mask=group.masks[i],
+        moving_mask=group.masks[j],
+        spacing=group.spacing_mm,
+    )
+    still = SpatialTransform.identity(len(i), group.images.shape[2:], group.spacing_mm)
+    before, after = (
+        measure(transform, fixed, moving, group.masks[i], fixed_labels, moving_labels)
+        for transform in (still, result.transform)
+    )
+    items = []
+    for k in range(len(i)):
+        item: dict[str, Any] = {"affine": result.affine[k].clone()}
+        if result.transform.velocity is not None:
+            item["velocity"] = result.velocity[k].clone()
+        item["before"], item["after"] = before[k].as_dict(), after[k].as_dict()
+        items.append(item)
+    return items
+
+
+def quality_table(plan: pd.DataFrame, results: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a pair: quality before and after, and the reason where it is set aside.
+
+    A pair is set aside when its map folds or makes the volumes less alike than they were.
+    """
+    rows = []
+    for row, result in zip(plan.itertuples(), results, strict=True):
+        before, after = result["before"], result["after"]
+        rows.append(
+            {
+                "fixed": row.fixed,
+                "moving": row.moving,
+                "kind": row.kind,
+                "similarity_before": before["similarity"],
+                "similarity_after": after["similarity"],
+                "dice_before": before["dice"],
+                "dice_after": after["dice"],
+                "folded_voxels": after["folded"],
+                "log_jacobian_min": after["log_jacobian_min"],
+                "log_jacobian_max": after["log_jacobian_max"],
+                "inverse_error_mm": after["inverse_error_mm"],
+                "set_aside": _fault(before, after),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _fault(before: dict[str, float], after: dict[str, float]) -> str:
+    if after["folded"] > 0:
+        return f"folds in {int(after['folded'])} voxels"
+    if not after["similarity"] >= before["similarity"]:
+        return f"similarity fell from {before['similarity']:.3f} to {after['similarity']:.3f}"
+    return ""

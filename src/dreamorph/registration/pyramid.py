@@ -1,0 +1,91 @@
+"""Volumes of a batch of pairs at one resolution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from dreamorph.spatial.grid import coarse_shape, resample
+from dreamorph.spatial.smoothing import gaussian_smooth
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of pairs on one grid.
+
+    Attributes:
+        fixed, moving: `(B, 1, *shape)` float32, filled beyond their masks.
+        fixed_mask, moving_mask: `(B, 1, *shape)` float32, one where a volume has content.
+        fixed_labels, moving_labels: `(B, L, *shape)` float32 probabilities without background, or
+            None.
+        extent_mm: edge lengths of the grid.
+    """
+
+    fixed: torch.Tensor
+    moving: torch.Tensor
+    fixed_mask: torch.Tensor
+    moving_mask: torch.Tensor
+    fixed_labels: torch.Tensor | None
+    moving_labels: torch.Tensor | None
+    extent_mm: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return tuple(self.fixed.shape[2:])
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Voxel size of the grid."""
+        return tuple(e / n for e, n in zip(self.extent_mm, self.shape, strict=True))
+
+    def at(self, factor: int) -> "Pairs":
+        """The same pairs on a grid `factor` times coarser."""
+        if factor == 1:
+            return self
+        shape = coarse_shape(self.shape, factor)
+
+        def coarser(volume: torch.Tensor | None) -> torch.Tensor | None:
+            return None if volume is None else resample(volume, shape)
+
+        def smoothed(volume: torch.Tensor) -> torch.Tensor:
+            return resample(gaussian_smooth(volume, 0.35 * factor), shape)
+
+        return Pairs(
+            smoothed(self.fixed),
+            smoothed(self.moving),
+            resample(self.fixed_mask, shape),
+            resample(self.moving_mask, shape),
+            coarser(self.fixed_labels),
+            coarser(self.moving_labels),
+            self.extent_mm,
+        )
+
+
+def fill_beyond_mask(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Continue `(B, 1, *shape)` beyond its mask with the nearest value inside.
+
+    Padding then has no edge that a similarity could hold on to.
+    """
+    if bool(mask.all()):
+        return volume
+    filled = volume.detach().cpu().numpy().copy()
+    inside = mask.detach().cpu().numpy() > 0.5
+    for single, content in zip(filled[:, 0], inside[:, 0], strict=True):
+        if content.any() and not content.all():
+            nearest = ndimage.distance_transform_edt(
+                ~content, return_distances=False, return_indices=True
+            )
+            single[...] = single[tuple(np.asarray(nearest))]
+    return torch.from_numpy(filled).to(volume)
+
+
+def standardise(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance within the mask, per volume `(B, 1, *shape)`."""
+    axes = tuple(range(1, volume.dim()))
+    weight = (mask > 0.5).to(volume.dtype)
+    count = weight.sum(axes, keepdim=True).clamp(min=1)
+    mean = (volume * weight).sum(axes, keepdim=True) / count
+    variance = ((volume - mean) ** 2 * weight).sum(axes, keepdim=True) / count
+    return (volume - mean) / variance.clamp(min=1e-12).sqrt()

@@ -1,0 +1,176 @@
+"""The public entry point: register a batch of pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dreamorph.errors import RegistrationError
+from dreamorph.registration.affine import register_affine
+from dreamorph.registration.batching import batch_size, in_batches
+from dreamorph.registration.config import RegistrationConfig
+from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
+from dreamorph.registration.svf import register_velocity
+from dreamorph.spatial.affine import identity_affine
+from dreamorph.spatial.grid import extent
+from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
+
+
+@dataclass(frozen=True)
+class RegistrationResult:
+    """Maps from the fixed grid to the moving grid, `x -> affine . exp(velocity)(x)`.
+
+    Attributes:
+        transform: the maps, in grid millimetres (see `dreamorph.spatial`).
+    """
+
+    transform: SpatialTransform
+
+    @property
+    def velocity(self) -> torch.Tensor:
+        """`(B, ndim, *coarse)` in mm, on a coarser grid of the volumes' extent."""
+        if self.transform.velocity is None:
+            raise RegistrationError("an affine registration has no velocity; set config.velocity")
+        return self.transform.velocity
+
+    @property
+    def affine(self) -> torch.Tensor:
+        """`(B, n, n)` float64, from fixed to moving points in grid millimetres."""
+        return self.transform.pre if self._inverted else self.transform.post
+
+    @property
+    def _inverted(self) -> bool:
+        eye = torch.eye(self.transform.pre.shape[-1], dtype=torch.float64)
+        return not bool((self.transform.pre.cpu() == eye).all())
+
+    def warp(self, volume: torch.Tensor, labels: bool = False) -> torch.Tensor:
+        """Bring a volume `(B, C, *shape)` from the moving grid to the fixed grid.
+
+        With `labels=True` the volume holds integers `(B, 1, *shape)`; each is interpolated as a
+        probability and the most probable one is kept.
+        """
+        if labels:
+            values = volume.round().to(torch.uint8)
+            return self.transform.warp_labels(values, int(values.max())).to(volume.dtype)
+        return self.transform.warp(volume)
+
+    def inverse(self) -> "RegistrationResult":
+        """Maps from the moving grid to the fixed grid."""
+        return RegistrationResult(self.transform.inverse())
+
+    def jacobian_determinant(self) -> torch.Tensor:
+        """One-sided determinants at every corner of every cell, `(B, 2**ndim, *(shape - 1))`."""
+        return self.transform.jacobian_determinant()
+
+
+def register(
+    fixed: torch.Tensor,
+    moving: torch.Tensor,
+    config: RegistrationConfig | None = None,
+    fixed_labels: torch.Tensor | None = None,
+    moving_labels: torch.Tensor | None = None,
+    fixed_mask: torch.Tensor | None = None,
+    moving_mask: torch.Tensor | None = None,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+) -> RegistrationResult:
+    """Register `moving` to `fixed`, pair by pair, in batches.
+
+    Args:
+        fixed, moving: float `(B, 1, D, H, W)` or `(B, 1, H, W)` on grids of one shape and spacing.
+        config: how; the defaults are the preset `default`.
+        fixed_labels, moving_labels: integers `(B, 1, *shape)`, both or neither; guide the pair.
+        fixed_mask, moving_mask: `(B, 1, *shape)`, true where a volume has content; None is all.
+        spacing: voxel size in mm, in the order of the array's axes.
+
+    Returns:
+        Maps from the fixed grid to the moving grid, on the device of `fixed`.
+
+    Raises:
+        RegistrationError: shapes differ, values are not finite, or a mask is empty.
+    """
+    config = config or RegistrationConfig()
+    ndim = fixed.dim() - 2
+    spacing = tuple(float(s) for s in spacing)[:ndim]
+    _check(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
+    device = _device(config, fixed)
+    everything = torch.ones_like(fixed)
+    fixed_mask = everything if fixed_mask is None else fixed_mask
+    moving_mask = everything if moving_mask is None else moving_mask
+    n_labels = 0
+    if fixed_labels is not None and moving_labels is not None:
+        n_labels = int(max(fixed_labels.max(), moving_labels.max()))
+
+    def work(part: slice) -> SpatialTransform:
+        pairs = Pairs(
+            _prepare(fixed[part], fixed_mask[part]).to(device),
+            _prepare(moving[part], moving_mask[part]).to(device),
+            fixed_mask[part].float().to(device),
+            moving_mask[part].float().to(device),
+            _probabilities(fixed_labels, part, n_labels, device),
+            _probabilities(moving_labels, part, n_labels, device),
+            extent(fixed.shape[2:], spacing),
+        )
+        return _register_batch(pairs, config).to(fixed.device)
+
+    size = config.batch_size or batch_size(fixed[0].numel(), device)
+    parts = in_batches(fixed.shape[0], size, work)
+    return RegistrationResult(concatenate(parts))
+
+
+def _register_batch(pairs: Pairs, config: RegistrationConfig) -> SpatialTransform:
+    batch, ndim = pairs.fixed.shape[0], len(pairs.shape)
+    affine = identity_affine(batch, ndim, pairs.fixed.device)
+    if config.affine is not None:
+        affine = register_affine(pairs, config.affine, config.window)
+    velocity = None
+    if config.velocity is not None:
+        velocity = register_velocity(
+            pairs, affine, config.velocity, config.window, config.label_weight
+        )
+    return SpatialTransform(
+        identity_affine(batch, ndim, pairs.fixed.device),
+        velocity,
+        affine,
+        pairs.shape,
+        pairs.spacing_mm,
+    )
+
+
+def _prepare(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return standardise(fill_beyond_mask(volume.float(), mask), mask)
+
+
+def _probabilities(
+    labels: torch.Tensor | None, part: slice, n_labels: int, device: torch.device
+) -> torch.Tensor | None:
+    if labels is None or n_labels == 0:
+        return None
+    return one_hot(labels[part], n_labels)[:, 1:].to(device)
+
+
+def _device(config: RegistrationConfig, volume: torch.Tensor) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda") if torch.cuda.is_available() else volume.device
+    return torch.device(config.device)
+
+
+def _check(fixed: torch.Tensor, moving: torch.Tensor, *others: torch.Tensor | None) -> None:
+    if fixed.dim() not in (4, 5) or fixed.shape[1] != 1:
+        raise RegistrationError(
+            f"fixed must be (B, 1, H, W) or (B, 1, D, H, W), got {tuple(fixed.shape)}"
+        )
+    for name, other in zip(
+        ("moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask"),
+        (moving, *others),
+        strict=True,
+    ):
+        if other is not None and other.shape != fixed.shape:
+            raise RegistrationError(
+                f"{name} has shape {tuple(other.shape)}, expected that of fixed, "
+                f"{tuple(fixed.shape)}: bring both to one grid first"
+            )
+    if not bool(torch.isfinite(fixed).all() and torch.isfinite(moving).all()):
+        raise RegistrationError("fixed or moving holds values that are not finite")
+    for name, mask in zip(("fixed_mask", "moving_mask"), others[2:], strict=True):
+        if mask is not None and not bool((mask > 0.5).flatten(1).any(dim=1).all()):
+            raise RegistrationError(f"{name} is empty for at least one pair")

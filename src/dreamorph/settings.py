@@ -1,0 +1,72 @@
+"""Kedro's settings: hooks, configuration and where each study keeps its results."""
+
+import dreamorph.tracking  # noqa: F401, I001  # first of all: it switches MLflow's telemetry off
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
+
+from dreamorph.errors import ParameterError
+from dreamorph.hooks import ParameterHook, ProgressHook, TrackingHook
+
+_FILES = {".npz", ".csv", ".tsv"}
+
+
+class StudyConfigLoader(OmegaConfigLoader):
+    """Kedro's loader, which also knows the study: `${study:}` in the catalog keeps results apart.
+
+    The study is, in this order: the runtime parameter `study`; `study` in the environment's own
+    globals.yml; the last name of a `cohort.path` given at run time; `study` of the base globals.
+    Raises ParameterError for an environment that does not exist.
+    """
+
+    def __init__(self, conf_source: str | Path, env: str | None = None, **kwargs: Any) -> None:
+        _check_environment(Path(conf_source), env)
+        super().__init__(conf_source, env, **kwargs)
+        OmegaConf.register_new_resolver("study", self.study, replace=True)
+
+    def study(self) -> str:
+        """The study's name, safe as a folder's name."""
+        given = self.runtime_params or {}
+        cohort = given.get("cohort")
+        path = cohort.get("path") if isinstance(cohort, dict) else None
+        name = given.get("study") or self._environment_study()
+        if not name and path:
+            folder = Path(str(path)).expanduser().resolve()
+            name = folder.stem if folder.suffix in _FILES else folder.name
+        name = str(name or (self["globals"] or {}).get("study") or "")
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "study"
+
+    def _environment_study(self) -> Any:
+        environment = self.env or self.default_run_env
+        if not environment or environment == self.base_env:
+            return None
+        file = Path(self.conf_source) / environment / "globals.yml"
+        return OmegaConf.load(file).get("study") if file.is_file() else None
+
+
+def _check_environment(conf: Path, env: str | None) -> None:
+    if env is None or not conf.is_dir() or (conf / env).is_dir():
+        return
+    known = sorted(p.name for p in conf.iterdir() if p.is_dir() and p.name[0] != ".")
+    near = get_close_matches(env, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise ParameterError(f"no environment '{env}' in {conf}: there are {', '.join(known)}{hint}")
+
+
+HOOKS = (ParameterHook(), ProgressHook(), TrackingHook())
+# TrackingHook replaces kedro-mlflow's own. Note the underscore: it is the distribution's name.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
+
+CONFIG_LOADER_CLASS = StudyConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment changes single parameters, not whole groups of them.
+    "merge_strategy": {"parameters": "soft"},
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},
+}

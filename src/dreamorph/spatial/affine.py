@@ -1,0 +1,47 @@
+"""Affine maps as homogeneous matrices `(B, ndim + 1, ndim + 1)` in float64, in grid millimetres."""
+
+import numpy as np
+import scipy.linalg
+import torch
+
+
+def identity_affine(batch: int, ndim: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """`(batch, ndim + 1, ndim + 1)` identity matrices in float64."""
+    eye = torch.eye(ndim + 1, dtype=torch.float64, device=device)
+    return eye.expand(batch, -1, -1).clone()
+
+
+def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Map points `(B, ndim, *shape)` by matrices `(B, n, n)`; a batch of one fits all.
+
+    Computed in the dtype of the points.
+    """
+    ndim = points.shape[1]
+    matrix = matrix.to(points.dtype)
+    linear, shift = matrix[:, :ndim, :ndim], matrix[:, :ndim, ndim]
+    batch = max(points.shape[0], matrix.shape[0])
+    flat = points.reshape(points.shape[0], ndim, -1)
+    mapped = linear @ flat + shift.unsqueeze(-1)
+    return mapped.reshape(batch, ndim, *points.shape[2:])
+
+
+def affine_log(matrix: torch.Tensor) -> torch.Tensor:
+    """Principal matrix logarithm of affine maps `(B, n, n)`, float64, real.
+
+    Raises ValueError where a map mirrors or turns by half a circle, for which no real principal
+    logarithm exists. (Arsigny et al., J. Math. Imaging Vis. 2009: log-Euclidean affine statistics.)
+    """
+    logs = []
+    for single in matrix.detach().cpu().double().numpy():
+        log = np.asarray(scipy.linalg.logm(single))
+        if np.abs(np.imag(log)).max() > 1e-8:
+            raise ValueError(
+                "affine map without a real logarithm: it mirrors or turns by 180 degrees"
+            )
+        logs.append(np.real(log))
+    return torch.from_numpy(np.stack(logs)).to(matrix.device)
+
+
+def affine_exp(log: torch.Tensor) -> torch.Tensor:
+    """Matrix exponential, the inverse of `affine_log`."""
+    return torch.linalg.matrix_exp(log.double())

@@ -1,0 +1,79 @@
+"""Points of a grid and interpolation at points: the only place that knows `grid_sample`."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+Padding = Literal["border", "zeros"]
+
+
+def extent(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    """Edge length of the grid along each axis in mm, voxel edges included."""
+    return tuple(n * s for n, s in zip(shape, spacing_mm, strict=True))
+
+
+def coarse_shape(shape: Sequence[int], factor: int) -> tuple[int, ...]:
+    """Shape of a grid of the same extent with about `factor` times coarser voxels (at least 4)."""
+    return tuple(max(min(n, 4), round(n / factor)) for n in shape)
+
+
+def points_like(
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Coordinates of all voxel centres, `(1, ndim, *shape)`, in grid millimetres."""
+    axes = [
+        (torch.arange(n, device=device, dtype=dtype) - (n - 1) / 2) * s
+        for n, s in zip(shape, spacing_mm, strict=True)
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
+
+
+def sample(
+    volume: torch.Tensor,
+    points: torch.Tensor,
+    extent_mm: Sequence[float],
+    padding: Padding = "border",
+) -> torch.Tensor:
+    """Interpolate a volume linearly at points.
+
+    Args:
+        volume: `(B, C, *shape)`, covering `extent_mm` around the origin.
+        points: `(B, ndim, *out)` in grid millimetres; a batch of one serves every volume.
+        extent_mm: edge lengths of the volume's grid.
+        padding: `border` repeats the outermost voxel beyond the grid, `zeros` fades to zero.
+
+    Returns:
+        `(B, C, *out)`.
+    """
+    scale = torch.tensor([2.0 / e for e in extent_mm], device=points.device, dtype=points.dtype)
+    normalised = points.movedim(1, -1) * scale
+    if normalised.shape[0] != volume.shape[0]:
+        normalised = normalised.expand(volume.shape[0], *normalised.shape[1:])
+    return functional.grid_sample(
+        volume,
+        normalised.flip(-1).to(volume.dtype),
+        mode="bilinear",
+        padding_mode=padding,
+        align_corners=False,
+    )
+
+
+def resample(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Bring `(B, C, *)` to another resolution of the same extent, linearly.
+
+    Going coarser averages over the area of the coarse voxels first, so nothing aliases.
+    """
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    mode = "bilinear" if volume.dim() == 4 else "trilinear"
+    if any(n < m for n, m in zip(shape, volume.shape[2:], strict=True)):
+        smaller = [min(n, m) for n, m in zip(shape, volume.shape[2:], strict=True)]
+        volume = functional.interpolate(volume, size=smaller, mode="area")
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    return functional.interpolate(volume, size=list(shape), mode=mode, align_corners=False)

@@ -1,0 +1,70 @@
+"""Separable smoothing of volumes and fields `(B, C, *shape)`.
+
+Each axis is filtered by one small banded matrix, which on grids of this size is several times
+faster on a CPU than a convolution or pooling call, and as fast on a GPU.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+
+def gaussian_smooth(field: torch.Tensor, sigma_voxels: float | Sequence[float]) -> torch.Tensor:
+    """Convolve with a Gaussian of the given standard deviation (voxels, per axis or for all).
+
+    Beyond its border the field is mirrored, so a constant stays constant and the filter is diagonal
+    in the cosine basis.
+    """
+    ndim = field.dim() - 2
+    sigmas = [float(sigma_voxels)] * ndim if isinstance(sigma_voxels, int | float) else sigma_voxels
+    for axis, sigma in enumerate(sigmas):
+        if sigma > 0:
+            matrix = _gaussian_matrix(field.shape[2 + axis], float(sigma))
+            field = apply_along(field, matrix.to(field), axis)
+    return field
+
+
+def box_mean(volume: torch.Tensor, window: int, stride: int = 1) -> torch.Tensor:
+    """Mean over cubes of `window` voxels (odd) centred on every `stride`-th voxel.
+
+    Windows are cut at the border and divided by their full size: outside counts as zero.
+    """
+    for axis in range(volume.dim() - 2):
+        matrix = _box_matrix(volume.shape[2 + axis], window, stride)
+        volume = apply_along(volume, matrix.to(volume), axis)
+    return volume
+
+
+def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
+    """Multiply every line along spatial `axis` of `(B, C, *shape)` by `matrix` `(out, in)`."""
+    before = math.prod(field.shape[: 2 + axis])
+    size = field.shape[2 + axis]
+    after = math.prod(field.shape[3 + axis :])
+    out = (*field.shape[: 2 + axis], matrix.shape[0], *field.shape[3 + axis :])
+    if after == 1:
+        return (field.reshape(before, size) @ matrix.T).reshape(out)
+    return torch.matmul(matrix, field.reshape(before, size, after)).reshape(out)
+
+
+@lru_cache(maxsize=256)
+def _gaussian_matrix(size: int, sigma: float) -> torch.Tensor:
+    radius = max(1, math.ceil(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    rows = torch.arange(size)
+    for offset, weight in zip(offsets.long(), kernel, strict=True):
+        column = (rows + offset) % (2 * size)
+        column = torch.where(column >= size, 2 * size - 1 - column, column)
+        matrix.index_put_((rows, column), weight.expand(size), accumulate=True)
+    return matrix
+
+
+@lru_cache(maxsize=256)
+def _box_matrix(size: int, window: int, stride: int) -> torch.Tensor:
+    centres = torch.arange((stride - 1) // 2, size, stride)
+    offset = torch.arange(size).unsqueeze(0) - centres.unsqueeze(1)
+    return (offset.abs() <= window // 2).to(torch.float64) / window

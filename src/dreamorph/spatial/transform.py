@@ -1,0 +1,148 @@
+"""One record for every map between grids: registration, dream and augmentation alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional
+
+from dreamorph.spatial.affine import apply_affine, identity_affine
+from dreamorph.spatial.grid import Padding, extent, points_like, sample
+from dreamorph.spatial.jacobian import corner_determinants, folded_voxels
+from dreamorph.spatial.velocity import exp_velocity
+
+
+@dataclass(frozen=True)
+class SpatialTransform:
+    """A batch of maps `x -> post . exp(velocity)(pre . x)` from an output grid to an input grid.
+
+    Both grids have the same shape and spacing. Warping pulls back: the output at x is the input at
+    the mapped point, interpolated once for the whole chain.
+
+    Attributes:
+        pre: `(B, n, n)` float64 affine applied first, in grid millimetres (n = ndim + 1).
+        velocity: `(B, ndim, *coarse)` in mm on any grid of the same extent, or None.
+        post: `(B, n, n)` float64 affine applied last.
+        shape: shape of the grid.
+        spacing_mm: its voxel size.
+    """
+
+    pre: torch.Tensor
+    velocity: torch.Tensor | None
+    post: torch.Tensor
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+    @classmethod
+    def identity(
+        cls,
+        batch: int,
+        shape: Sequence[int],
+        spacing_mm: Sequence[float],
+        device: torch.device | str = "cpu",
+    ) -> "SpatialTransform":
+        """`batch` maps that move nothing."""
+        eye = identity_affine(batch, len(shape), device)
+        return cls(eye, None, eye, tuple(shape), tuple(spacing_mm))
+
+    def __len__(self) -> int:
+        return self.pre.shape[0]
+
+    def __getitem__(self, index: slice | Sequence[int] | torch.Tensor) -> "SpatialTransform":
+        """The maps at a slice or list of positions."""
+        velocity = None if self.velocity is None else self.velocity[index]
+        return replace(self, pre=self.pre[index], velocity=velocity, post=self.post[index])
+
+    @property
+    def extent_mm(self) -> tuple[float, ...]:
+        """Edge lengths of the grid."""
+        return extent(self.shape, self.spacing_mm)
+
+    def to(self, device: torch.device | str) -> "SpatialTransform":
+        """The same maps on another device."""
+        velocity = None if self.velocity is None else self.velocity.to(device)
+        return replace(self, pre=self.pre.to(device), velocity=velocity, post=self.post.to(device))
+
+    def before(self, affine: torch.Tensor) -> "SpatialTransform":
+        """The chain with `affine` `(B, n, n)` applied to the output point first."""
+        return replace(self, pre=self.pre @ affine.to(self.pre))
+
+    def inverse(self) -> "SpatialTransform":
+        """Maps from the input grid back to the output grid."""
+        velocity = None if self.velocity is None else -self.velocity
+        return replace(
+            self,
+            pre=torch.linalg.inv(self.post),
+            velocity=velocity,
+            post=torch.linalg.inv(self.pre),
+        )
+
+    def points(self) -> torch.Tensor:
+        """Where each output voxel's centre goes, `(B, ndim, *shape)` in grid millimetres."""
+        device = self.pre.device
+        grid = points_like(self.shape, self.spacing_mm, device)
+        return self.map(grid)
+
+    def map(self, points: torch.Tensor) -> torch.Tensor:
+        """Map points `(B or 1, ndim, *any)` in grid millimetres."""
+        moved = apply_affine(self.pre, points)
+        if self.velocity is not None:
+            displacement = exp_velocity(self.velocity, self.extent_mm)
+            moved = moved + sample(displacement, moved, self.extent_mm)
+        return apply_affine(self.post, moved)
+
+    def displacement(self) -> torch.Tensor:
+        """Mapped point minus output point, `(B, ndim, *shape)` in mm."""
+        return self.points() - points_like(self.shape, self.spacing_mm, self.pre.device)
+
+    def warp(self, volume: torch.Tensor, padding: Padding = "border") -> torch.Tensor:
+        """Pull `(B, C, *shape)` from the input grid to the output grid, linearly."""
+        return sample(volume, self.points(), self.extent_mm, padding)
+
+    def warp_labels(self, labels: torch.Tensor, n_labels: int) -> torch.Tensor:
+        """Pull integer labels `(B, 1, *shape)`: one-hot, linear, argmax.
+
+        `n_labels` counts the labels without background 0.
+        """
+        return argmax_labels(self.warp(one_hot(labels, n_labels)))
+
+    def warp_with_labels(
+        self, volume: torch.Tensor, labels: torch.Tensor, n_labels: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pull a volume `(B, C, *)` and its labels `(B, 1, *)` through one interpolation."""
+        channels = volume.shape[1]
+        both = self.warp(torch.cat([volume, one_hot(labels, n_labels).to(volume.dtype)], dim=1))
+        return both[:, :channels], argmax_labels(both[:, channels:])
+
+    def jacobian_determinant(self) -> torch.Tensor:
+        """One-sided determinants at all corners of all cells, `(B, 2**ndim, *(shape - 1))`."""
+        return corner_determinants(self.points(), self.spacing_mm)
+
+    def folded(self) -> torch.Tensor:
+        """Voxels where the map folds, bool `(B, *shape)`."""
+        return folded_voxels(self.points(), self.spacing_mm)
+
+
+def concatenate(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
+    """Join batches of maps on one grid; all or none of them carry a velocity."""
+    first = transforms[0]
+    velocities = [t.velocity for t in transforms if t.velocity is not None]
+    if velocities and len(velocities) != len(transforms):
+        raise ValueError("cannot join transforms with and without a velocity")
+    return replace(
+        first,
+        pre=torch.cat([t.pre for t in transforms]),
+        velocity=torch.cat(velocities) if velocities else None,
+        post=torch.cat([t.post for t in transforms]),
+    )
+
+
+def one_hot(labels: torch.Tensor, n_labels: int) -> torch.Tensor:
+    """`(B, 1, *shape)` integers to `(B, n_labels + 1, *shape)` float32, background first."""
+    hot = functional.one_hot(labels[:, 0].long(), n_labels + 1)
+    return hot.movedim(-1, 1).float()
+
+
+def argmax_labels(probabilities: torch.Tensor) -> torch.Tensor:
+    """`(B, n + 1, *shape)` to the most probable label, uint8 `(B, 1, *shape)`."""
+    return probabilities.argmax(dim=1, keepdim=True).to(torch.uint8)

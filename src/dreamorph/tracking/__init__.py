@@ -1,0 +1,17 @@
+"""What goes into MLflow, and how.
+
+Importing this package prepares MLflow's own import, which reads its switches only then: so
+`dreamorph.settings` imports it before anything else.
+"""
+
+import os
+import warnings
+
+# Hospital data must not phone home.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# What is shown is said in conf/logging.yml alone.
+os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
+
+# What libraries say about themselves or each other, and a user can do nothing about.
+warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")

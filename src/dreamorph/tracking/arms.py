@@ -1,0 +1,129 @@
+"""Arms of an experiment as nested runs, and their nets as MLflow models."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.entities import Run, RunStatus
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from dreamorph.tracking.failures import one_line, scrub
+from dreamorph.tracking.metrics import log_history, log_metrics, log_params
+from dreamorph.tracking.parameters import columns
+from dreamorph.tracking.processes import process_tags
+
+logger = logging.getLogger(__name__)
+
+_ARM = "arm"
+_PART = "logged."
+_INPUT_SHAPE = (1, 32, 32, 32)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is known of one arm; parts that are not known yet stay empty.
+
+    params: nested parameters; history: curves as `log_history` takes them; metrics: final values;
+    net: a module from (B, C, D, H, W) float32 to one tensor; input_shape: the (C, D, H, W) it was
+    trained on.
+    """
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    history: Any = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    net: torch.nn.Module | None = None
+    input_shape: tuple[int, ...] = _INPUT_SHAPE
+
+
+def log_arm(client: MlflowClient, parent: str, arm: Arm) -> str:
+    """Log an arm as a run nested in `parent`; return the nested run's id.
+
+    Safe to repeat and to complete later: an arm has one run per parent, and each part of it is
+    logged once.
+    """
+    run = _find(client, parent, arm.name) or _create(client, parent, arm.name)
+    run_id = run.info.run_id
+    done = set(run.data.tags)
+    parts = {
+        "params": bool(arm.params),
+        "history": arm.history is not None,
+        "metrics": bool(arm.metrics),
+        "model": arm.net is not None,
+    }
+    for part, known in parts.items():
+        if known and _PART + part not in done:
+            _log_part(client, run_id, arm, part)
+            client.set_tag(run_id, _PART + part, "true")
+    client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+    return run_id
+
+
+def log_model(run_id: str, net: torch.nn.Module, input_shape: tuple[int, ...]) -> str:
+    """Log a net in PyTorch's export format, free in batch and spatial size; return its URI.
+
+    A spatial size must suit the net's strides. Nets that pool down to one voxel should be given
+    the size they were trained on as `input_shape`, which the export takes as the smallest.
+    """
+    spatial = len(input_shape) - 1
+    channels = input_shape[0]
+    single = np.dtype("float32")
+    inputs = TensorSpec(single, (-1, channels, *[-1] * spatial))
+    example = np.zeros((2, *input_shape), dtype=np.float32)
+    net = net.cpu().eval()
+    with torch.no_grad():
+        rank = net(torch.from_numpy(example)).ndim
+    outputs = TensorSpec(single, (-1,) * rank)
+    with mlflow.start_run(run_id=run_id, nested=True):
+        info = mlflow.pytorch.log_model(
+            net,
+            name="model",
+            signature=ModelSignature(Schema([inputs]), Schema([outputs])),
+            input_example=example,
+            serialization_format="pt2",
+            # Named, so that MLflow does not start a process to find them out.
+            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+        )
+    return str(info.model_uri)
+
+
+def _log_part(client: MlflowClient, run_id: str, arm: Arm, part: str) -> None:
+    if part == "params":
+        log_params(client, run_id, columns(arm.params))
+    elif part == "history":
+        log_history(client, run_id, arm.history)
+    elif part == "metrics":
+        log_metrics(client, run_id, arm.metrics)
+    else:
+        _try_model(client, run_id, arm)
+
+
+def _try_model(client: MlflowClient, run_id: str, arm: Arm) -> None:
+    """A net that cannot be exported must not cost the run its other results."""
+    assert arm.net is not None
+    try:
+        client.set_tag(run_id, "model_uri", log_model(run_id, arm.net, arm.input_shape))
+    except Exception as error:
+        line = scrub(one_line(error))
+        logger.warning("the net of arm %s is not in MLflow: %s", arm.name, line)
+        client.set_tag(run_id, "model_error", line)
+
+
+def _find(client: MlflowClient, parent: str, name: str) -> Run | None:
+    query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' and tags.`{_ARM}` = '{name}'"
+    experiment = client.get_run(parent).info.experiment_id
+    found = client.search_runs([experiment], filter_string=query, max_results=1)
+    return found[0] if found else None
+
+
+def _create(client: MlflowClient, parent: str, name: str) -> Run:
+    experiment = client.get_run(parent).info.experiment_id
+    tags = {MLFLOW_PARENT_RUN_ID: parent, _ARM: name, **process_tags()}
+    return client.create_run(experiment, run_name=name, tags=tags)

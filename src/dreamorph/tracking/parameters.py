@@ -1,0 +1,43 @@
+"""Parameters as readable MLflow columns, without secrets or patient paths."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from pydantic import BaseModel
+
+_SECRET = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key)")
+_PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir)s?$")
+_PATH_VALUE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\)")
+_LONGEST = 500
+
+
+def columns(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Flatten nested dicts and pydantic models to `registration.learning_rate` -> text.
+
+    Secrets are left out; of a path only its last name is kept, since folders may name patients.
+    """
+    return {
+        name: _public(name.rpartition(".")[2], value)
+        for name, value in _flat(parameters, "")
+        if not _SECRET.search(name)
+    }
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
+        yield re.sub(r"[^/\w.\- :]", "_", prefix), value
+
+
+def _public(key: str, value: Any) -> str:
+    text = str(value)
+    named = isinstance(value, str) and _PATH_NAME.search(key)
+    if isinstance(value, PurePath) or named or _PATH_VALUE.match(text):
+        text = PurePath(text).name
+    return text[:_LONGEST]

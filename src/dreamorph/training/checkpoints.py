@@ -1,0 +1,74 @@
+"""Checkpoints that are whole or absent."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".ckpt"
+#: The newest may turn out unreadable after a power cut; the one before it is kept for that.
+KEPT = 2
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, to the disk, and renames."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """See the base class; a reader never meets half a file."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".part")
+        with temporary.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+
+
+class EpochCheckpoints(pl.Callback):
+    """Saves at the end of every n-th epoch, which is where a training can continue exactly.
+
+    Lightning's own callback is not used because it keeps absolute paths in its state, and warns
+    when a run continues from another folder.
+    """
+
+    def __init__(self, folder: Path, every_epochs: int) -> None:
+        self.folder, self.every_epochs = folder, every_epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save when due, unless training is over anyway."""
+        done = (trainer.current_epoch + 1) % self.every_epochs == 0
+        if done and trainer.global_step < trainer.max_steps:
+            trainer.save_checkpoint(self.folder / f"{trainer.global_step:09d}{_SUFFIX}")
+            for old in _newest_first(self.folder)[KEPT:]:
+                old.unlink()
+
+
+def newest_intact(folder: Path) -> Path | None:
+    """The newest checkpoint in a folder that can be read; others are named in the log."""
+    for path in _newest_first(folder):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            logger.warning("checkpoint %s cannot be read (%s); using an older one", path, error)
+        else:
+            return path
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove a folder of checkpoints, and its parent where that is empty then."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True) if folder.is_dir() else []

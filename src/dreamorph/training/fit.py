@@ -1,0 +1,217 @@
+"""Train one arm of the comparison."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+
+from dreamorph.errors import TrainingError
+from dreamorph.fingerprint import fingerprint
+from dreamorph.training.augment import Augmenter, WarpSampler
+from dreamorph.training.checkpoints import (
+    AtomicCheckpointIO,
+    EpochCheckpoints,
+    newest_intact,
+    remove_checkpoints,
+)
+from dreamorph.training.config import TrainingConfig
+from dreamorph.training.data import TrainingData, epoch_loader
+from dreamorph.training.module import (
+    ClassificationLearner,
+    Learner,
+    LogSink,
+    SegmentationLearner,
+)
+from dreamorph.training.networks import NetworkSpec, PaddedNetwork, build_network, network_spec
+from dreamorph.training.progress import StepBar
+from dreamorph.training.seeding import seed_for, seeded
+
+logger = logging.getLogger(__name__)
+
+_LEARNERS: dict[str, type[Learner]] = {
+    "segmentation": SegmentationLearner,
+    "classification": ClassificationLearner,
+}
+#: Openings of Lightning's remarks that do not apply: nothing is loaded, so workers have no work;
+#: a GPU may be left alone on purpose; the last one is about Lightning's own code.
+_REMARKS = (
+    "The 'train_dataloader' does not have many workers",
+    "GPU available but not used",
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of making training samples.
+
+    Attributes:
+        name: such as `dream`.
+        sampler: draws sources and warps.
+        intensity: whether brightness changes too, as `TrainingConfig.intensity` says.
+        fingerprint: of all that shapes the sampler, so that an interrupted training never
+            continues with other warps.
+    """
+
+    name: str
+    sampler: WarpSampler
+    intensity: bool = True
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class TrainedArm:
+    """A trained network and how it got there.
+
+    Attributes:
+        arm, seed: which training this was.
+        network: how to build it again.
+        state: its weights on the CPU.
+        history: columns step, metric, value; steps count from 1.
+    """
+
+    arm: str
+    seed: int
+    network: NetworkSpec
+    state: dict[str, torch.Tensor]
+    history: pd.DataFrame
+
+    def build(self) -> PaddedNetwork:
+        """The network with its weights, ready for inference on the CPU."""
+        with seeded(0):
+            network = build_network(self.network)
+        network.load_state_dict(self.state)
+        return network.eval()
+
+
+def train_arm(
+    arm: Arm,
+    data: TrainingData,
+    config: TrainingConfig,
+    seed: int,
+    checkpoint_dir: Path | None = None,
+    on_log: LogSink | None = None,
+) -> TrainedArm:
+    """Train one network; the same arguments give the same weights on the same machine.
+
+    The initial weights, the order of the volumes and the schedule depend on the seed only, so arms
+    differ in their samples alone. A training that was interrupted continues from the newest intact
+    checkpoint below `checkpoint_dir` and ends with the weights it would have had.
+
+    Args:
+        arm: how samples are made.
+        data: the training volumes.
+        config: shared by all arms.
+        seed: of this training.
+        checkpoint_dir: where checkpoints live while training; removed when done. None for none.
+        on_log: told `(step, metrics)`, for all steps of an epoch once it is over.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    device = _device(config)
+    spec = network_spec(config, data.images.shape[1], data.n_outputs, data.task, data.ndim)
+    with seeded(seed_for(seed, "weights")):
+        network = build_network(spec)
+    intensity = config.intensity if arm.intensity else None
+    augmenter = Augmenter(_placed(data, device), arm.sampler, intensity, device)
+    learner = _LEARNERS[data.task](network, augmenter, config, seed, on_log)
+    folder = None if checkpoint_dir is None else checkpoint_dir / _key(arm, data, config, seed)
+    _fit(learner, f"{arm.name} (seed {seed})", config, device, folder)
+    history = pd.DataFrame(learner.history, columns=["step", "metric", "value"])
+    state = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+    if not all(bool(torch.isfinite(v).all()) for v in state.values()):
+        raise TrainingError(
+            f"training of {arm.name} diverged: its weights are not finite; "
+            "lower training.learning_rate"
+        )
+    if folder is not None:
+        remove_checkpoints(folder)
+    return TrainedArm(arm.name, seed, spec, state, history)
+
+
+def _fit(
+    learner: Learner, title: str, config: TrainingConfig, device: torch.device, folder: Path | None
+) -> None:
+    epoch_steps = min(config.epoch_steps, config.steps)
+    callbacks: list[pl.Callback] = []
+    resume = None
+    if folder is not None:
+        callbacks.append(EpochCheckpoints(folder, -(-config.checkpoint_every // epoch_steps)))
+        resume = newest_intact(folder)
+        if resume is not None:
+            logger.info("training of %s continues from step %d", title, int(resume.stem))
+    if config.progress:
+        callbacks.append(StepBar(title, config.steps))
+    with _quiet(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        trainer = pl.Trainer(
+            max_steps=config.steps,
+            max_epochs=-1,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision=_precision(config, device),
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(learner, epoch_loader(epoch_steps), ckpt_path=resume)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's remarks about hardware and workers out of the log, errors excepted."""
+    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    levels = [one.level for one in loggers]
+    try:
+        for one in loggers:
+            one.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            for remark in _REMARKS:
+                warnings.filterwarnings("ignore", message=remark)
+            yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+
+
+def _key(arm: Arm, data: TrainingData, config: TrainingConfig, seed: int) -> str:
+    """Name of the checkpoints' folder: whatever shapes the result is part of it."""
+    shared = config.model_dump(mode="json", exclude={"arms", "seeds", "progress"})
+    contents = [data.images, data.labels, data.masks, data.classes, data.n_outputs]
+    return f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, arm.intensity, shared, contents)}"
+
+
+def _placed(data: TrainingData, device: torch.device) -> TrainingData:
+    """The volumes on the GPU where a quarter of its free memory holds them."""
+    if device.type != "cuda":
+        return data
+    volumes = (data.images, data.labels, data.masks)
+    needed = sum(v.numel() * v.element_size() for v in volumes)
+    if needed > torch.cuda.mem_get_info(device)[0] // 4:
+        return data
+    images, labels, masks = (v.to(device) for v in volumes)
+    return TrainingData(images, labels, masks, data.classes, data.n_outputs)
+
+
+def _device(config: TrainingConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("training.device is 'cuda' but there is no GPU: use auto or cpu")
+    return torch.device(config.device)
+
+
+def _precision(config: TrainingConfig, device: torch.device) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "16-mixed" if device.type == "cuda" else "32-true"

@@ -1,0 +1,201 @@
+"""Reading headers and voxels by address.
+
+An address is a string: the path of a NIfTI file, or `path.npz::member::index` for one volume of an
+array in a MedMNIST file, so that such a cohort need not be unpacked.
+"""
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from dreamorph.errors import CohortError
+
+ENDINGS = (".nii.gz", ".nii")
+MAX_VOXELS = 2**31
+_SEPARATOR = "::"
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+)
+
+
+class UnreadableVolumeError(CohortError):
+    """The bytes are no volume. The message names no file, because file names may name patients."""
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """Geometry of a volume. `affine` (4, 4) float64 maps a voxel index to world mm (RAS)."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    channels: int = 1
+
+    @property
+    def spacing_mm(self) -> np.ndarray:
+        """Voxel size along each array axis, (3,)."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def extent_mm(self) -> np.ndarray:
+        """Edge lengths of the scanned box, (3,)."""
+        return np.asarray(self.spacing_mm * self.shape)
+
+    def ras(self) -> "Header":
+        """The same volume after its axes were flipped and permuted to the nearest R, A, S."""
+        orientation = nib.io_orientation(self.affine)
+        if not np.isfinite(orientation).all():
+            raise UnreadableVolumeError("the affine gives no orientation to an axis")
+        shape = np.empty(3, dtype=int)
+        shape[orientation[:, 0].astype(int)] = self.shape
+        affine = self.affine @ nib.orientations.inv_ornt_aff(orientation, self.shape)
+        return Header((int(shape[0]), int(shape[1]), int(shape[2])), affine, self.channels)
+
+
+def stem(path: Path) -> str:
+    """File name without its NIfTI ending."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return path.stem
+
+
+def npz_address(path: Path, member: str, index: int) -> str:
+    """Address of volume `index` of array `member` in an npz file."""
+    return _SEPARATOR.join((str(path), member, str(index)))
+
+
+def read_header(address: str) -> Header:
+    """Geometry as stored. Raises UnreadableVolumeError."""
+    if _SEPARATOR in address:
+        path, member, _ = address.rsplit(_SEPARATOR, 2)
+        return Header(_volume_shape(npz_shape(path, member)[1:], 0), np.eye(4))
+    image = _load(address)
+    affine = getattr(image, "affine", None)
+    if affine is None:
+        raise UnreadableVolumeError("expected a NIfTI volume with an affine")
+    shape = _volume_shape(tuple(image.shape), 0)
+    return Header(shape, np.asarray(affine, dtype=np.float64), _channels(tuple(image.shape)))
+
+
+def read_voxels(address: str, channel: int = 0) -> np.ndarray:
+    """Voxels (D, H, W) in the stored orientation and type. Raises UnreadableVolumeError."""
+    if _SEPARATOR in address:
+        return _npz_volume(address)
+    image = _load(address)
+    shape = tuple(image.shape)
+    spatial = _volume_shape(shape, channel)
+    try:
+        data = image.dataobj
+        voxels = np.asanyarray(data[..., channel] if _channels(shape) > 1 else data)
+    except _BROKEN as error:
+        raise UnreadableVolumeError(
+            f"the voxels cannot be read, the file is cut short or corrupt ({type(error).__name__})"
+        ) from error
+    if not (np.issubdtype(voxels.dtype, np.number) or voxels.dtype == bool) or np.iscomplexobj(
+        voxels
+    ):
+        raise UnreadableVolumeError(f"expected real numbers, got voxels of type {voxels.dtype}")
+    return voxels.reshape(spatial)
+
+
+def content_digest(address: str) -> str:
+    """SHA-256 (hex) of the file's bytes, or of the volume's where many lie in one file."""
+    if _SEPARATOR in address:
+        return hashlib.sha256(np.ascontiguousarray(_npz_volume(address)).tobytes()).hexdigest()
+    try:
+        with Path(address).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableVolumeError(
+            f"the file cannot be opened ({type(error).__name__})"
+        ) from error
+
+
+def voxel_digest(voxels: np.ndarray) -> str:
+    """Sixteen hex digits of the voxels' values, the same for any storage type that holds them."""
+    digest = hashlib.sha256(str(voxels.shape).encode())
+    digest.update(np.ascontiguousarray(voxels, dtype=np.float32).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=8)
+def npz_shape(path: str, member: str) -> tuple[int, ...]:
+    """Shape of an array in an npz file, from its header: nothing is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{member}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                return tuple(np.lib.format.read_array_header_1_0(stream)[0])
+            return tuple(np.lib.format.read_array_header_2_0(stream)[0])
+    except (*_BROKEN, zipfile.BadZipFile) as error:
+        raise UnreadableVolumeError(
+            f"array {member} of the npz file cannot be read ({type(error).__name__})"
+        ) from error
+
+
+def release() -> None:
+    """Forget the npz array kept in memory between reads."""
+    _npz_member.cache_clear()
+    npz_shape.cache_clear()
+
+
+def _load(address: str) -> nib.filebasedimages.FileBasedImage:
+    try:
+        return nib.load(address)
+    except FileNotFoundError as error:
+        raise UnreadableVolumeError("the file does not exist") from error
+    except _BROKEN as error:
+        raise UnreadableVolumeError(
+            f"not a readable NIfTI file, perhaps cut short or corrupt ({type(error).__name__})"
+        ) from error
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape[3:], dtype=np.int64))
+
+
+def _volume_shape(shape: tuple[int, ...], channel: int) -> tuple[int, int, int]:
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (3, 4):
+        raise UnreadableVolumeError(f"expected 3 axes or 3 and channels, got shape {shape}")
+    if np.prod(shape, dtype=np.float64) > MAX_VOXELS or min(shape) < 1:
+        raise UnreadableVolumeError(f"the header claims the impossible shape {shape}")
+    if len(shape) == 4 and channel >= shape[3]:
+        raise UnreadableVolumeError(f"channel {channel} asked for, but there are {shape[3]}")
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def _npz_volume(address: str) -> np.ndarray:
+    path, member, index = address.rsplit(_SEPARATOR, 2)
+    return np.asarray(_npz_member(path, member)[int(index)])
+
+
+@lru_cache(maxsize=1)
+def _npz_member(path: str, member: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[member])
+    except (*_BROKEN, zipfile.BadZipFile) as error:
+        raise UnreadableVolumeError(
+            f"array {member} of the npz file cannot be read ({type(error).__name__})"
+        ) from error

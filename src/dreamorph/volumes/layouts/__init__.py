@@ -1,0 +1,55 @@
+"""Registry of layouts: short name -> reader. The order is the order of recognition."""
+
+from pathlib import Path
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.layouts import folder, manifest, medmnist, msd, nnunet
+from dreamorph.volumes.layouts.common import LayoutReader
+from dreamorph.volumes.records import Layout
+
+LAYOUTS: dict[str, LayoutReader] = {
+    reader.name: reader
+    for reader in (manifest.READER, medmnist.READER, nnunet.READER, msd.READER, folder.READER)
+}
+
+
+def read_layout(config: CohortConfig) -> Layout:
+    """List the cases of the cohort `config` names. Reads no voxel.
+
+    Raises CohortError if the folder is missing or empty, or its layout is not recognised.
+    """
+    if config.manifest is not None:
+        return LAYOUTS["manifest"].read(config.manifest.expanduser(), config)
+    if config.path is None:
+        raise CohortError("cohort.path is not set: give the folder, .npz or .csv of your cohort")
+    path = config.path.expanduser()
+    if not path.exists():
+        raise CohortError(f"cohort.path: {path} does not exist")
+    try:
+        reader = LAYOUTS[config.layout] if config.layout != "auto" else _recognise(path)
+        layout = reader.read(path, config)
+    except OSError as error:
+        raise CohortError(f"cohort.path: {path} cannot be listed: {error.strerror}") from error
+    if not layout.cases:
+        raise CohortError(f"cohort.path: {path}, read as '{reader.name}', holds no volume")
+    return layout
+
+
+def _recognise(path: Path) -> LayoutReader:
+    for reader in LAYOUTS.values():
+        if reader.recognises(path):
+            return reader
+    known = "; ".join(f"{reader.name}: {reader.description}" for reader in LAYOUTS.values())
+    raise CohortError(f"cohort.path: {path} {_what_it_is(path)}; recognised layouts are {known}")
+
+
+def _what_it_is(path: Path) -> str:
+    if path.is_file():
+        return "is a file of unknown kind"
+    names = [entry.name for entry in path.iterdir()]
+    if not names:
+        return "is an empty folder"
+    if any(name.lower().endswith(".dcm") for name in names):
+        return "holds DICOM files, which must be converted to NIfTI first (dcm2niix)"
+    return "holds no NIfTI volume (.nii or .nii.gz)"

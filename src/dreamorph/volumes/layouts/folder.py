@@ -1,0 +1,108 @@
+"""A plain folder of image and label pairs, at any depth.
+
+A file is a label if it lies below a folder such as labels/ or masks/, or if its name ends in
+_label, _seg, _mask and the like; any other volume is an image. Image and label belong together if
+the rest of their names is equal, if they are the only pair in a folder of their own, or if they
+carry the same BIDS entities sub-XX and ses-XX. An image without a label is an unlabelled case,
+whether it lies in a folder unlabelled/ or beside the others.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.io import stem
+from dreamorph.volumes.layouts.common import LayoutReader, natural_key, nifti_files
+from dreamorph.volumes.records import CaseFiles, Layout, LayoutFacts
+
+_LABEL = r"(?:labels?|seg|segmentations?|masks?|gt|dseg|roi|annotations?)"
+_IMAGE = r"(?:images?|img|imgs|volumes?|scans?)"
+_UNLABELLED = r"unlabell?ed"
+_LABEL_FOLDER = re.compile(rf"^{_LABEL}(?:tr|ts)?$", re.IGNORECASE)
+_ROLE_FOLDER = re.compile(rf"^(?:{_LABEL}|{_IMAGE})(?:tr|ts)?$|^{_UNLABELLED}$", re.IGNORECASE)
+_UNLABELLED_FOLDER = re.compile(rf"^{_UNLABELLED}$", re.IGNORECASE)
+_LABEL_NAME = re.compile(rf"(?:^|[_.-]){_LABEL}$", re.IGNORECASE)
+_IMAGE_NAME = re.compile(rf"(?:^|[_.-])(?:{_IMAGE}|0000)$", re.IGNORECASE)
+_BIDS = re.compile(r"^(sub-[A-Za-z0-9]+)(_ses-[A-Za-z0-9]+)?(?:_|$)")
+
+
+def read(path: Path, config: CohortConfig) -> Layout:
+    """List the cases below a folder."""
+    own_folders = _own_folders(path)
+    images: dict[str, list[Path]] = defaultdict(list)
+    labels: dict[str, list[Path]] = defaultdict(list)
+    subjects: dict[str, str] = {}
+    declared: set[str] = set()
+    for file in nifti_files(path, recursive=True):
+        is_label = _is_label(file, path)
+        key, subject = _key(file, path, is_label, own_folders)
+        (labels if is_label else images)[key].append(file)
+        if any(_UNLABELLED_FOLDER.match(part) for part in file.relative_to(path).parts[:-1]):
+            declared.add(key)
+        if subject is not None and config.subject.regex is None:
+            subjects[key] = subject
+    ambiguous = [key for group in (images, labels) for key, files in group.items() if files[1:]]
+    if ambiguous:
+        raise CohortError(
+            f"cohort.path: {path}: {len(ambiguous)} cases have more than one image or label;"
+            " give a CSV manifest with columns case, subject, image, label, class, split"
+        )
+    cases = [
+        CaseFiles(
+            case=key,
+            subject=subjects.get(key),
+            image=str(images[key][0]) if key in images else None,
+            label=str(labels[key][0]) if key in labels else None,
+            label_expected="no" if key in declared else "open",
+        )
+        for key in sorted(images.keys() | labels.keys(), key=natural_key)
+    ]
+    return Layout(cases, LayoutFacts(layout="folder"))
+
+
+def recognises(path: Path) -> bool:
+    """Any folder with a NIfTI file below it."""
+    return path.is_dir() and bool(nifti_files(path, recursive=True))
+
+
+def _is_label(file: Path, root: Path) -> bool:
+    folders = file.relative_to(root).parts[:-1]
+    if any(_LABEL_FOLDER.match(folder) for folder in folders):
+        return True
+    return bool(_LABEL_NAME.search(stem(file)))
+
+
+def _own_folders(root: Path) -> set[Path]:
+    """Folders below the root that hold exactly one image and one label."""
+    content: dict[Path, list[bool]] = defaultdict(list)
+    for file in nifti_files(root, recursive=True):
+        content[file.parent].append(_is_label(file, root))
+    return {
+        folder
+        for folder, roles in content.items()
+        if folder != root and sorted(roles) == [False, True]
+    }
+
+
+def _key(file: Path, root: Path, is_label: bool, own_folders: set[Path]) -> tuple[str, str | None]:
+    name = stem(file)
+    bids = _BIDS.match(name)
+    if bids:
+        return bids.group(1) + (bids.group(2) or ""), bids.group(1)
+    if file.parent in own_folders:
+        return file.parent.name, None
+    rest = (_LABEL_NAME if is_label else _IMAGE_NAME).sub("", name)
+    if rest:
+        return rest, None
+    folders = [p for p in file.relative_to(root).parts[:-1] if not _ROLE_FOLDER.match(p)]
+    return (folders[-1] if folders else name), None
+
+
+READER = LayoutReader(
+    "folder",
+    "images/ and labels/, or CASE_image and CASE_label (_seg, _mask), or BIDS sub-XX",
+    recognises,
+    read,
+)

@@ -1,0 +1,107 @@
+"""CSV manifest: case, subject, image, label, class, split. It overrides every other layout.
+
+`case` and `image` are required, the rest may be left out or left empty. Relative paths are
+relative to the manifest. A row without a label is an unlabelled case; a label that is named but
+does not exist is not. The column split, if any cell of it is filled, must be filled for all rows
+with train, unlabelled, test or val. Columns of other names are ignored and never stored.
+"""
+
+import csv
+import logging
+from pathlib import Path
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.layouts.common import LayoutReader
+from dreamorph.volumes.records import CaseFiles, Layout, LayoutFacts
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("case", "subject", "image", "label", "class", "split")
+_SPLITS = ("train", "unlabelled", "test")
+
+
+def read(path: Path, config: CohortConfig) -> Layout:
+    """List the cases of a manifest, or of the manifest.csv in a folder."""
+    file = path / "manifest.csv" if path.is_dir() else path
+    rows = _rows(file)
+    filled = sum(bool(row["split"]) for row in rows)
+    if filled not in (0, len(rows)):
+        raise CohortError(
+            f"{file}: column split is filled in {filled} of {len(rows)} rows; fill all or none"
+        )
+    cases = [
+        CaseFiles(
+            case=row["case"],
+            subject=row["subject"] or None,
+            image=_existing(file, row["image"]),
+            label=_existing(file, row["label"]),
+            cls=row["class"] or None,
+            split=_split(file, line, row["split"], config) if row["split"] else None,
+            label_expected="yes" if row["label"] else "no",
+        )
+        for line, row in enumerate(rows, start=2)
+    ]
+    return Layout(cases, LayoutFacts(layout="manifest"))
+
+
+def recognises(path: Path) -> bool:
+    """A .csv file, or a folder with manifest.csv."""
+    return (path.is_file() and path.suffix.lower() == ".csv") or (path / "manifest.csv").is_file()
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CohortError(f"manifest {file} cannot be read: {error}") from error
+    lines = text.splitlines()
+    if not lines:
+        raise CohortError(f"manifest {file} is empty; expected the columns {', '.join(COLUMNS)}")
+    delimiter = max(",;\t", key=lines[0].count)
+    reader = csv.DictReader(lines, delimiter=delimiter)
+    columns = [name.strip().lower() for name in reader.fieldnames or []]
+    missing = [name for name in ("case", "image") if name not in columns]
+    if missing:
+        raise CohortError(
+            f"manifest {file}: expected the columns {', '.join(COLUMNS)}; {missing[0]} is missing"
+        )
+    ignored = [name for name in columns if name not in COLUMNS]
+    if ignored:
+        logger.info("manifest: %d columns of other names are ignored", len(ignored))
+    rows = []
+    for line, raw in enumerate(reader, start=2):
+        named = {str(key).strip().lower(): (value or "") for key, value in raw.items() if key}
+        row = {column: str(named.get(column, "")).strip() for column in COLUMNS}
+        if not any(row.values()):
+            continue
+        if not row["case"]:
+            raise CohortError(f"manifest {file}, line {line}: the column case is empty")
+        rows.append(row)
+    return rows
+
+
+def _existing(manifest: Path, cell: str) -> str | None:
+    if not cell:
+        return None
+    file = Path(cell).expanduser()
+    file = file if file.is_absolute() else manifest.parent / file
+    return str(file) if file.is_file() else None
+
+
+def _split(manifest: Path, line: int, cell: str, config: CohortConfig) -> str:
+    value = cell.lower()
+    if value in ("val", "validation", "valid"):
+        return config.validation_split
+    value = "unlabelled" if value == "unlabeled" else value
+    if value not in _SPLITS:
+        raise CohortError(
+            f"manifest {manifest}, line {line}: expected split {', '.join(_SPLITS)} or val, got"
+            f" {cell!r}"
+        )
+    return value
+
+
+READER = LayoutReader(
+    "manifest", "a CSV with columns case, subject, image, label, class, split", recognises, read
+)

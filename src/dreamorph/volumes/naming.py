@@ -1,0 +1,101 @@
+"""Names under which cases and subjects may be published.
+
+A file name can be a patient's name. It is kept only where it is plainly a study code; otherwise
+the case is named by its content. The way back is the local key table of `scan`.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.io import UnreadableVolumeError, content_digest
+from dreamorph.volumes.records import CaseFiles
+
+logger = logging.getLogger(__name__)
+
+STUDY_CODE = re.compile(r"^([A-Za-z]+(?:[_-][A-Za-z]+)*[_-]?)\d{1,4}(?:_ses-?\d{1,2})?$")
+_SHORT_NUMBER = re.compile(r"^\d{1,4}$")
+_LOCAL_COLUMNS = ("image", "label", "name")
+
+
+def are_study_codes(names: Sequence[str]) -> bool:
+    """Whether all names are one alphabetic prefix and at most four digits (hippocampus_025).
+
+    A single name never counts: a prefix shared with nobody may be a person's.
+    """
+    matches = [STUDY_CODE.match(name) for name in names]
+    prefixes = {match.group(1) for match in matches if match}
+    return len(set(names)) > 1 and all(matches) and len(prefixes) == 1
+
+
+def published_names(
+    cases: Sequence[CaseFiles], subjects: Sequence[str], policy: str, trusted: bool = False
+) -> tuple[list[str], list[str]]:
+    """Names of cases and subjects that may leave the machine, in the order given.
+
+    `policy`: 'keep', 'pseudonym', or 'auto' (keep study codes only). `trusted` says that the names
+    were made by the layout reader itself, from an index. A pseudonym is `case-` and eight hex
+    digits of SHA-256 of the image file's content: the same scan keeps its name on every machine
+    and under every file name. Raises CohortError if two cases share a name that is kept.
+    """
+    originals = [case.case for case in cases]
+    repeated = [name for name, count in Counter(originals).items() if count > 1]
+    if repeated:
+        raise CohortError(
+            f"expected one case per name, but {len(repeated)} names of {len(originals)} cases occur"
+            " more than once; rename the files or list them in a CSV manifest with a case column"
+        )
+    keep = policy == "keep" or (policy == "auto" and (trusted or are_study_codes(originals)))
+    if keep and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals)):
+        names = [_safe(name, "case") for name in originals]
+        return _distinct(names), [_safe(subject, "subject") for subject in subjects]
+    digests = [_digest(case, index) for index, case in enumerate(cases)]
+    by_content = _distinct([f"case-{digest}" for digest in digests])
+    names = [_safe(name, "case") for name in originals] if keep else by_content
+    if not keep:
+        logger.info("case names are no study codes: cases are named by their content")
+    first: dict[str, str] = {}
+    for subject, digest in zip(subjects, digests, strict=True):
+        first[subject] = min(first.get(subject, digest), digest)
+    return names, [f"subject-{first[subject]}" for subject in subjects]
+
+
+def published(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that hold file paths or original names."""
+    return table.drop(columns=[column for column in _LOCAL_COLUMNS if column in table.columns])
+
+
+def _codes_or_numbers(subjects: Sequence[str], cases: Sequence[str]) -> bool:
+    distinct = set(subjects)
+    if distinct <= set(cases) or all(_SHORT_NUMBER.match(subject) for subject in distinct):
+        return True
+    return are_study_codes(sorted(distinct))
+
+
+def _safe(name: str, kind: str) -> str:
+    # never a bare number: a table read back from CSV would turn 007 into 7
+    text = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    return f"{kind}-{text}" if text.isdecimal() else text
+
+
+def _distinct(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return result
+
+
+def _digest(case: CaseFiles, index: int) -> str:
+    for address in (case.image, case.label):
+        if address is not None:
+            try:
+                return content_digest(address)[:8]
+            except UnreadableVolumeError:
+                continue
+    return f"missing-{index + 1}"

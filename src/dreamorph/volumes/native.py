@@ -1,0 +1,105 @@
+"""Between the common grid and a case's own label geometry, where millimetres are judged."""
+
+import contextlib
+import gzip
+import os
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy.ndimage import affine_transform
+
+from dreamorph.errors import CohortError, DreamorphError
+from dreamorph.volumes import io
+
+_ALIGNED = 2  # NIfTI code: coordinates aligned to those of another scan
+
+
+def read_label(address: str, label_values: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A case's original label map (D, H, W) uint8 with the cohort's labels, and its affine (4, 4).
+
+    `label_values` is that of `CohortFacts`: value in the file -> label. The array stays in the
+    stored orientation. Raises UnreadableVolumeError.
+    """
+    voxels = io.read_voxels(address)
+    result = np.zeros(voxels.shape, dtype=np.uint8)
+    for value, index in label_values.items():
+        result[voxels == value] = index
+    return result, io.read_header(address).affine
+
+
+def to_native(
+    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], native_affine: np.ndarray
+) -> np.ndarray:
+    """Resample (C, D, H, W), for example probabilities, to a native geometry, trilinear.
+
+    `affine` and `native_affine` map voxels of the two grids to the same world (mm). Returns
+    (C, *shape) float32; beyond the common grid its nearest value counts. Class probabilities that
+    sum to 1 still do, so argmax over C gives the native label map.
+    """
+    if volume.ndim != 4:
+        raise CohortError(f"expected a volume (C, D, H, W), got shape {volume.shape}")
+    step = np.linalg.inv(affine) @ native_affine
+    result = np.empty((volume.shape[0], *shape), dtype=np.float32)
+    for channel, values in enumerate(volume):
+        affine_transform(
+            values.astype(np.float32, copy=False),
+            step[:3, :3],
+            step[:3, 3],
+            output_shape=shape,
+            output=result[channel],
+            order=1,
+            mode="nearest",
+        )
+    return result
+
+
+def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+    """Write a volume (D, H, W) as .nii or .nii.gz, whole or not at all.
+
+    The header says millimetres, aligned coordinates in both sform and qform, and nothing else:
+    no description, no date, so that equal volumes give equal bytes. Raises DreamorphError if the
+    disk does not take it.
+    """
+    array = np.asarray(array)
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    elif array.dtype in (np.float16, np.float64):
+        array = array.astype(np.float32)
+    elif array.dtype in (np.int64, np.uint64):
+        array = array.astype(np.int32)
+    image = nib.Nifti1Image(array, affine)
+    image.set_sform(affine, code=_ALIGNED)
+    image.set_qform(affine, code=_ALIGNED)
+    image.header.set_xyzt_units("mm")
+    data = image.to_bytes()
+    if path.suffix == ".gz":
+        data = gzip.compress(data, compresslevel=4, mtime=0)
+    _write_atomically(path, data)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise DreamorphError(
+            f"{path.name} cannot be written to {path.parent}: {error.strerror or error}"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,92 @@
+"""First step: list the files of a cohort, give each case its subject and its published name."""
+
+import logging
+import math
+import re
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig, SubjectRule
+from dreamorph.volumes.layouts import read_layout
+from dreamorph.volumes.naming import published_names
+from dreamorph.volumes.records import CASE_COLUMNS, CaseFiles, Scan, frame
+
+logger = logging.getLogger(__name__)
+
+
+def scan(config: CohortConfig) -> Scan:
+    """List the cohort's files. Reads no voxel, but all bytes where names must be replaced.
+
+    Raises CohortError if the path is missing, empty, of no known layout, or if the subject rule
+    does not fit the names.
+    """
+    layout = read_layout(config)
+    subjects = [_subject(case, config.subject) for case in layout.cases]
+    _check_rule(layout.cases, subjects, config.subject)
+    known = [subject or case.case for case, subject in zip(layout.cases, subjects, strict=True)]
+    facts = layout.facts
+    names, subject_names = published_names(
+        layout.cases, known, config.case_names, trusted=facts.names_are_codes
+    )
+    unruled = all(case.subject is None and case.split is None for case in layout.cases)
+    if unruled and config.subject.regex is None:
+        logger.warning(
+            "each of %d cases counts as a subject of its own; if a subject has several, set"
+            " cohort.subject.regex or give a manifest, or test subjects leak into training",
+            len(known),
+        )
+    rows = [
+        {
+            "case": name,
+            "subject": subject,
+            "image": case.image,
+            "label": case.label,
+            "class": _class_name(case.cls, config),
+            "split": case.split,
+            "label_expected": case.label_expected,
+            "listed": case.listed,
+            "name": case.case,
+        }
+        for case, name, subject in zip(layout.cases, names, subject_names, strict=True)
+    ]
+    logger.info("layout '%s': %d cases of %d subjects", facts.layout, len(rows), len(set(known)))
+    return Scan(
+        cases=frame(rows, CASE_COLUMNS),
+        facts=facts,
+        keys=frame(rows, ("case", "name", "image", "label")),
+    )
+
+
+def _subject(case: CaseFiles, rule: SubjectRule) -> str | None:
+    if case.subject is not None:
+        return case.subject
+    if rule.regex is None:
+        return case.case
+    match = re.search(rule.regex, case.case)
+    group = match.group(1) if match else None
+    if group is None or rule.cases_per_subject == 1:
+        return group
+    return str(math.ceil(int(group) / rule.cases_per_subject)) if group.isdecimal() else None
+
+
+def _check_rule(cases: list[CaseFiles], subjects: list[str | None], rule: SubjectRule) -> None:
+    unmatched = sum(subject is None for subject in subjects)
+    if unmatched:
+        kind = "a number" if rule.cases_per_subject > 1 else "a subject"
+        raise CohortError(
+            f"cohort.subject.regex {rule.regex!r} finds {kind} in {len(cases) - unmatched} of"
+            f" {len(cases)} case names; it must fit all of them, or give a manifest"
+        )
+
+
+def _class_name(value: str | None, config: CohortConfig) -> str | None:
+    if value is None:
+        return None
+    if config.class_names is not None:
+        if value not in config.class_names:
+            raise CohortError(
+                f"cohort.class_names names {sorted(config.class_names)}, but the cohort has the"
+                f" class {value!r}"
+            )
+        return config.class_names[value]
+    # never a bare number: a table read back from CSV would turn it into one
+    return f"class_{value}" if re.fullmatch(r"[\d.]+", value) else value

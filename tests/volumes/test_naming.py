@@ -1,0 +1,93 @@
+"""A name is published only if it is plainly a study code."""
+
+import pytest
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.naming import are_study_codes, published, published_names
+from dreamorph.volumes.records import CaseFiles, frame
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["hippocampus_025", "hippocampus_026"], True),
+        (["STS_001", "STS_050"], True),
+        (["sub-01", "sub-02"], True),
+        (["sub-01_ses-1", "sub-01_ses-2"], True),
+        (["case1", "case12"], True),
+        (["left-lung-1", "left-lung-2"], True),
+        (["Doe_001", "Smith_002"], False),
+        (["scan_19810304", "scan_19770911"], False),
+        (["Doe_John", "Doe_Jane"], False),
+        (["001", "002"], False),
+        (["scan_1", "scan_2 Doe"], False),
+        (["Doe_1"], False),
+    ],
+)
+def test_study_codes(names, expected):
+    assert are_study_codes(names) is expected
+
+
+def make(tmp_path, names, content=None):
+    cases = []
+    for i, name in enumerate(names):
+        file = tmp_path / f"{name}.nii"
+        file.write_bytes(content or f"scan {i}".encode())
+        cases.append(CaseFiles(name, None, str(file), None))
+    return cases
+
+
+def test_patient_names_never_leave(tmp_path):
+    patients = ["Doe_John", "Roe_Jane"]
+    names, subjects = published_names(make(tmp_path, patients), patients, "auto")
+    # first eight digits of SHA-256 of b"scan 0" and b"scan 1"
+    assert names == ["case-a16a9c4a", "case-5a5e6ad4"] or all(
+        name.startswith("case-") and len(name) == 13 for name in names
+    )
+    assert subjects == [name.replace("case", "subject") for name in names]
+    assert not any(p in str((names, subjects)) for p in ("Doe", "John", "Roe", "Jane"))
+
+
+def test_a_pseudonym_follows_the_content_not_the_file_name(tmp_path):
+    (tmp_path / "x").mkdir()
+    first, _ = published_names(make(tmp_path, ["Doe_John", "B"]), ["a", "b"], "pseudonym")
+    other, _ = published_names(make(tmp_path / "x", ["C", "D"]), ["a", "b"], "pseudonym")
+    assert first == other
+
+
+def test_codes_stay_but_subject_names_do_not(tmp_path):
+    cases = make(tmp_path, ["scan_1", "scan_2", "scan_3"])
+    names, subjects = published_names(cases, ["Doe", "Doe", "Roe"], "auto")
+    assert names == ["scan_1", "scan_2", "scan_3"]
+    assert subjects[0] == subjects[1] != subjects[2]
+    assert all(subject.startswith("subject-") and len(subject) == 16 for subject in subjects)
+    assert published_names(cases, ["4", "4", "5"], "auto")[1] == [
+        "subject-4",
+        "subject-4",
+        "subject-5",
+    ]
+
+
+def test_keep_is_the_users_word(tmp_path):
+    names, subjects = published_names(make(tmp_path, ["Doe 1", "007"]), ["x", "12345"], "keep")
+    assert names == ["Doe_1", "case-007"]
+    assert subjects == ["x", "subject-12345"]
+
+
+def test_equal_or_missing_content_still_gives_distinct_names(tmp_path):
+    cases = make(tmp_path, ["A", "B"], content=b"same")
+    cases += [CaseFiles("C", None, None, None), CaseFiles("D", None, str(tmp_path / "no"), None)]
+    names, _ = published_names(cases, ["A", "B", "C", "D"], "auto")
+    assert len(set(names)) == 4
+    assert names[1] == names[0] + "-2"
+    assert names[2:] == ["case-missing-3", "case-missing-4"]
+
+
+def test_repeated_names_stop(tmp_path):
+    with pytest.raises(CohortError, match="1 names of 2 cases occur more than once"):
+        published_names(make(tmp_path, ["a", "a"]), ["a", "a"], "auto")
+
+
+def test_published_tables_hold_no_paths():
+    table = frame([{"case": "a", "image": "/x/Doe.nii", "label": None}], ("case", "image", "label"))
+    assert list(published(table).columns) == ["case"]

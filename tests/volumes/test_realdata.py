@@ -1,0 +1,120 @@
+"""What is true of the real data sets, read in place."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
+from dreamorph.volumes.ingest import load_cohort
+from dreamorph.volumes.native import read_label, to_native
+from dreamorph.volumes.records import rows
+from dreamorph.volumes.scan import scan
+from dreamorph.volumes.splits import assign_splits
+from dreamorph.volumes.validation import validate
+
+pytestmark = pytest.mark.realdata
+
+SIDES = SubjectRule(regex=r"_(\d+)$", cases_per_subject=2)
+
+
+def test_hippocampus(real_data):
+    config = CohortConfig(path=real_data / "Task04_Hippocampus", subject=SIDES)
+    found = scan(config)
+    subjects = dict(zip(found.cases["case"], found.cases["subject"], strict=True))
+    assert len(subjects) == 101
+    for case, subject in subjects.items():
+        assert subject == f"subject-{-(-int(case[-3:]) // 2)}"
+    checked = validate(found, config)
+    assert checked.quarantine.empty
+    assert checked.facts.label_names == {1: "Anterior", 2: "Posterior"}
+    split = SplitConfig(train_subjects=5, unlabelled_subjects=30)
+    table = assign_splits(checked.good, split)
+    assert table.groupby("split")["subject"].nunique().to_dict() == {
+        "test": 29,
+        "train": 5,
+        "unlabelled": 30,
+    }
+    cohort = load_cohort(config, split)
+    assert cohort.modality == "MR"
+    assert cohort.shape == (48, 64, 48)
+    assert cohort.spacing_mm == (1.0, 1.0, 1.0)
+    for image, mask in zip(cohort.images, cohort.masks, strict=True):
+        assert image[mask].mean().item() == pytest.approx(0, abs=1e-4)
+        assert image[mask].std().item() == pytest.approx(1, abs=1e-3)
+        assert image.abs().max().item() < 12
+    for i in cohort.indices("test")[:5]:
+        path = table.loc[table["case"] == cohort.cases[i], "label"].item()
+        native, affine = read_label(path, checked.facts.label_values)
+        one_hot = np.stack([cohort.labels[i, 0].numpy() == v for v in range(3)])
+        back = to_native(one_hot.astype(np.float32), cohort.affines[i], native.shape, affine)
+        np.testing.assert_array_equal(back.argmax(axis=0), native)
+
+
+def test_ct(real_data):
+    config = CohortConfig(path=real_data / "Dataset040_STS_CT")
+    cohort = load_cohort(config)
+    assert len(cohort) == 24
+    assert cohort.cases[0] == "STS_001"
+    assert cohort.modality == "CT"
+    assert cohort.label_names == {1: "tumour", 2: "bone"}
+    np.testing.assert_allclose(cohort.spacing_mm, 4.0)
+    assert cohort.images.min() == 0
+    assert cohort.images.max() == 1
+    low, high = config.ct_window_hu
+    for i in range(len(cohort)):
+        hounsfield = cohort.images[i] * (high - low) + low
+        # label 2 is bone by a threshold of 180 HU, the tumour is soft tissue
+        assert hounsfield[cohort.labels[i] == 2].min() > 179
+        assert -150 < hounsfield[cohort.labels[i] == 1].median() < 150
+
+
+def test_adrenal(real_data):
+    config = CohortConfig(path=real_data / "adrenalmnist3d_64.npz")
+    found = scan(config)
+    assert found.cases["split"].value_counts().to_dict() == {
+        "train": 1188,
+        "test": 298,
+        "unlabelled": 98,
+    }
+    # one part is enough for the voxels, and spares the time of the rest
+    checked = validate(
+        type(found)(found.cases[found.cases["split"] == "unlabelled"], found.facts, found.keys),
+        config,
+    )
+    assert checked.quarantine.empty
+    assert checked.facts.modality == "shape"
+    assert checked.facts.class_names == ["class_0", "class_1"]
+
+
+def test_dirty(real_data):
+    config = CohortConfig(path=real_data / "hippocampus_dirty", subject=SIDES)
+    checked = validate(scan(config), config)
+    assert {row["case"]: row["reason"] for row in rows(checked.quarantine)} == {
+        "hippocampus_118": "image without label",
+        "hippocampus_010": "label without image",
+        "hippocampus_281": "label without image; foreign geometry",
+    }
+    with pytest.raises(CohortError, match="2 label without image, 1 image without label"):
+        load_cohort(config)
+
+
+def test_dirty_files_among_good_ones(real_data, tmp_path):
+    for folder in ("imagesTr", "labelsTr"):
+        source = real_data / "Task04_Hippocampus" / folder
+        (tmp_path / folder).mkdir()
+        for file in sorted(source.glob("*.nii.gz"))[:8]:
+            shutil.copy(file, tmp_path / folder)
+        for file in (real_data / "hippocampus_dirty" / folder).glob("*.nii.gz"):
+            shutil.copy(file, tmp_path / folder)
+    config = CohortConfig(path=tmp_path, subject=SIDES)
+    checked = validate(scan(config), config)
+    assert sorted(checked.quarantine["case"]) == [
+        "hippocampus_010",
+        "hippocampus_118",
+        "hippocampus_281",
+    ]
+    assert len(checked.good) == 8
+    used = load_cohort(CohortConfig(path=tmp_path, subject=SIDES, image_without_label="unlabelled"))
+    assert used.table.loc[used.table["case"] == "hippocampus_118", "split"].item() == "unlabelled"

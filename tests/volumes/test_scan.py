@@ -1,0 +1,59 @@
+"""Subjects, classes and names of the scanned cases."""
+
+import pytest
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig, SubjectRule
+from dreamorph.volumes.scan import scan
+
+PAIRS = SubjectRule(regex=r"_(\d+)$", cases_per_subject=2)
+
+
+def test_two_sides_of_one_scan_are_one_subject(build, tmp_path):
+    result = scan(CohortConfig(path=build.msd(tmp_path, range(1, 6)), subject=PAIRS))
+    subjects = dict(zip(result.cases["case"], result.cases["subject"], strict=True))
+    assert subjects == {
+        "scan_001": "subject-1",
+        "scan_002": "subject-1",
+        "scan_003": "subject-2",
+        "scan_004": "subject-2",
+        "scan_005": "subject-3",
+    }
+
+
+def test_a_rule_must_fit_all_names(build, tmp_path):
+    build.msd(tmp_path, range(1, 4))
+    build.save(tmp_path / "imagesTs/other.nii.gz", build.image(9))
+    with pytest.raises(CohortError, match="finds a number in 3 of 4 case names"):
+        scan(CohortConfig(path=tmp_path, subject=PAIRS))
+
+
+def test_a_missing_rule_is_warned_of(build, tmp_path, caplog):
+    scan(CohortConfig(path=build.msd(tmp_path, range(1, 4))))
+    assert "counts as a subject of its own" in caplog.text
+
+
+def test_patient_names_stay_in_the_key_table(build, tmp_path):
+    for i, name in enumerate(("Doe_John", "Roe_Jane", "Poe_Jim")):
+        build.save(tmp_path / f"{name}_image.nii.gz", build.image(i))
+        build.save(tmp_path / f"{name}_label.nii.gz", build.label())
+    result = scan(CohortConfig(path=tmp_path))
+    names = result.cases["case"].tolist()
+    assert all(name.startswith("case-") for name in names)
+    assert result.keys["case"].tolist() == names
+    assert result.keys["name"].tolist() == ["Doe_John", "Poe_Jim", "Roe_Jane"]
+    assert result.keys["image"].str.endswith("_image.nii.gz").all()
+
+
+def test_classes(build, tmp_path):
+    lines = ["case,image,class"]
+    for i in (1, 2):
+        build.save(tmp_path / f"a_{i}.nii", build.image(i))
+        lines.append(f"a_{i},a_{i}.nii,{i}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    assert scan(CohortConfig(path=tmp_path)).cases["class"].tolist() == ["class_1", "class_2"]
+    names = {"1": "well", "2": "sick"}
+    named = scan(CohortConfig(path=tmp_path, class_names=names))
+    assert named.cases["class"].tolist() == ["well", "sick"]
+    with pytest.raises(CohortError, match="the cohort has the class '2'"):
+        scan(CohortConfig(path=tmp_path, class_names={"1": "well"}))

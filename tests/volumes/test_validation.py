@@ -1,0 +1,260 @@
+"""Every fault is named in the quarantine table, and nothing else is."""
+
+import numpy as np
+import pytest
+
+from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.records import rows
+from dreamorph.volumes.scan import scan
+from dreamorph.volumes.validation import quarantine_summary, validate
+
+IMAGE = "imagesTr/scan_003.nii.gz"
+LABEL = "labelsTr/scan_003.nii.gz"
+
+
+def check(path, **kwargs):
+    config = CohortConfig(path=path, **kwargs)
+    return validate(scan(config), config)
+
+
+def reasons(result):
+    return {row["case"]: row["reason"] for row in rows(result.quarantine)}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def with_nan(array):
+    array = array.astype(np.float32)
+    array[2, 2, 2] = np.nan
+    return array
+
+
+def moved(mm):
+    affine = np.eye(4)
+    affine[0, 3] = mm
+    return affine
+
+
+def sheared(degrees):
+    affine = np.eye(4)
+    affine[1, 2] = np.tan(np.radians(degrees))
+    return affine
+
+
+FAULTS = {
+    "missing label": (lambda b, r: (r / LABEL).unlink(), "image without label"),
+    "missing image": (lambda b, r: (r / IMAGE).unlink(), "label without image"),
+    "both missing": (lambda b, r: [(r / f).unlink() for f in (IMAGE, LABEL)], "files missing"),
+    "shape": (lambda b, r: b.save(r / LABEL, b.label()[:-1]), "shape mismatch"),
+    "many maps": (
+        lambda b, r: b.save(r / LABEL, np.stack([b.label()] * 2, axis=-1)),
+        "shape mismatch",
+    ),
+    "half voxel": (lambda b, r: b.save(r / LABEL, b.label(), moved(0.5)), "affine mismatch"),
+    "flipped": (
+        lambda b, r: b.save(r / LABEL, b.label(), np.diag([-1.0, 1, 1, 1])),
+        "affine mismatch",
+    ),
+    "nan": (lambda b, r: b.save(r / IMAGE, with_nan(b.image(3))), "non-finite voxels"),
+    "nan label": (lambda b, r: b.save(r / LABEL, with_nan(b.label())), "unexpected label values"),
+    "fraction": (
+        lambda b, r: b.save(r / LABEL, b.label().astype(np.float32) * 1.5),
+        "unexpected label values",
+    ),
+    "negative": (
+        lambda b, r: b.save(r / LABEL, -b.label().astype(np.int16)),
+        "unexpected label values",
+    ),
+    "undeclared": (lambda b, r: b.save(r / LABEL, b.label() * 3), "unexpected label values"),
+    "empty": (lambda b, r: b.save(r / LABEL, b.label() * 0), "empty label"),
+    "large": (
+        lambda b, r: b.save(r / LABEL, b.label((12, 50, 10)))
+        and b.save(r / IMAGE, b.image(3, (12, 50, 10))),
+        "foreign geometry",
+    ),
+    "coarse": (
+        lambda b, r: [
+            b.save(r / f, a[:, :, :5], np.diag([1.0, 1, 7, 1]))
+            for f, a in ((IMAGE, b.image(3)), (LABEL, b.label()))
+        ],
+        "foreign geometry",
+    ),
+    "slice": (
+        lambda b, r: [b.save(r / f, a[:, :, :1]) for f, a in ((IMAGE, b.image(3)), (LABEL, b.label()))],
+        "foreign geometry",
+    ),
+    "cut image": (lambda b, r: cut(r / IMAGE), "unreadable"),
+    "cut label": (lambda b, r: cut(r / LABEL), "unreadable"),
+    "text": (lambda b, r: (r / IMAGE).write_text("no volume"), "unreadable"),
+    "constant": (lambda b, r: b.save(r / IMAGE, b.image(3) * 0 + 5), "constant image"),
+    "nearly constant": (
+        lambda b, r: b.save(r / IMAGE, (np.arange(1680) // 1679 + np.eye(1, 1680)[0]).reshape(b.shape) * [[range(1, 11)]]),
+        "constant image",
+    ),
+    "copy": (lambda b, r: b.save(r / IMAGE, b.image(2).astype(np.float64)), "duplicate image"),
+    "sheared": (
+        lambda b, r: [b.save(r / f, a, sheared(10)) for f, a in ((IMAGE, b.image(3)), (LABEL, b.label()))],
+        "invalid affine",
+    ),
+    "singular": (lambda b, r: write_singular(b, r / IMAGE), "invalid affine"),
+}  # fmt: skip
+
+
+def write_singular(build, path):
+    """The sform's first row set to 0 in the file itself: nibabel would refuse to write it."""
+    plain = build.save(path.with_suffix(""), build.image(3))
+    content = bytearray(plain.read_bytes())
+    content[280:296] = bytes(16)
+    plain.unlink()
+    import gzip
+
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_and_the_rest_goes_on(build, tmp_path, fault):
+    root = build.msd(tmp_path, range(1, 6))
+    plant, reason = FAULTS[fault]
+    plant(build, root)
+    result = check(root)
+    assert reasons(result) == {"scan_003": reason}
+    assert result.quarantine["status"].tolist() == ["quarantined"]
+    assert result.good["case"].tolist() == ["scan_001", "scan_002", "scan_004", "scan_005"]
+    assert quarantine_summary(result.quarantine) == f"1 {reason}"
+
+
+def test_a_clean_cohort_has_an_empty_table(build, tmp_path):
+    result = check(build.msd(tmp_path, range(1, 6)))
+    assert result.quarantine.empty
+    assert list(result.quarantine.columns) == ["case", "status", "reason", "detail"]
+    assert result.facts.label_names == {1: "front", 2: "back"}
+    assert result.good["shape"].unique().tolist() == ["12x14x10"]
+    assert quarantine_summary(result.quarantine) == ""
+
+
+def test_harmless_oddities_pass(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 6))
+    build.save(root / LABEL, build.label().astype(np.float32))
+    # the same voxels of the world, stored in the opposite direction
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = build.shape[0] - 1
+    build.save(root / "labelsTr/scan_001.nii.gz", build.label()[::-1], flip)
+    assert check(root).quarantine.empty
+
+
+def test_files_that_the_description_omits_are_named(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 5))
+    build.save(root / "imagesTr/scan_008.nii.gz", build.image(8))
+    build.save(root / "labelsTr/scan_009.nii.gz", build.label())
+    found = reasons(check(root))
+    assert found == {
+        "scan_008": "not in dataset.json; image without label",
+        "scan_009": "not in dataset.json; label without image",
+    }
+
+
+def test_a_fault_may_have_several_reasons(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 5), listed=False)
+    build.save(root / "labelsTr/scan_009.nii.gz", build.label((12, 14, 90)))
+    result = check(root)
+    assert reasons(result) == {"scan_009": "label without image; foreign geometry"}
+    assert "12 x 14 x 90 voxels" in result.quarantine["detail"][0]
+
+
+def test_missing_label_by_policy(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 5))
+    (root / LABEL).unlink()
+    used = check(root, image_without_label="unlabelled")
+    assert used.quarantine["status"].tolist() == ["unlabelled"]
+    assert used.quarantine["reason"].tolist() == ["image without label"]
+    assert "scan_003" in used.good["case"].tolist()
+    assert quarantine_summary(used.quarantine) == ""
+
+
+def test_in_a_plain_folder_a_missing_label_is_noted(build, tmp_path):
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        if i < 3:
+            build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    build.save(tmp_path / "unlabelled/scan_4.nii", build.image(4))
+    result = check(tmp_path)
+    assert result.quarantine[["case", "status"]].to_numpy().tolist() == [["scan_3", "unlabelled"]]
+    assert len(result.good) == 4
+    strict = check(tmp_path, image_without_label="quarantine")
+    assert strict.good["case"].tolist() == ["scan_1", "scan_2", "scan_4"]
+
+
+def test_of_equal_images_the_labelled_one_stays(build, tmp_path):
+    build.save(tmp_path / "images/scan_1.nii", build.image(7))
+    for i in (2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i + 5))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    build.save(tmp_path / "images/scan_1.nii", build.image(8))
+    result = check(tmp_path)
+    assert reasons(result) == {"scan_1": "duplicate image"}
+    assert "scan_3, which stays" in result.quarantine["detail"][0]
+
+
+def test_the_table_names_no_patient(build, tmp_path):
+    for i, name in enumerate(("Doe_John", "Roe_Jane", "Poe_Jim", "Loe_Jil")):
+        build.save(tmp_path / f"{name}_image.nii.gz", build.image(i))
+        build.save(tmp_path / f"{name}_label.nii.gz", build.label() * (i > 0))
+    cut(tmp_path / "Roe_Jane_image.nii.gz")
+    (tmp_path / "Poe_Jim_image.nii.gz").unlink()
+    text = check(tmp_path).quarantine.to_csv()
+    assert "empty label" in text
+    assert "unreadable" in text
+    assert "label without image" in text
+    assert not any(part in text for part in ("oe_J", "Jane", str(tmp_path), ".nii"))
+
+
+def test_label_values_become_consecutive(build, tmp_path):
+    lookup = np.array([0, 17, 255])
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        build.save(tmp_path / f"labels/scan_{i}.nii", lookup[build.label()].astype(np.int16))
+    facts = check(tmp_path).facts
+    assert facts.label_values == {17: 1, 255: 2}
+    assert facts.label_names == {1: "label_17", 2: "label_255"}
+    named = check(tmp_path, label_names={17: "left", 255: "right"}).facts
+    assert named.label_names == {1: "left", 2: "right"}
+    assert type(facts).model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_images_given_as_labels_stop(build, tmp_path):
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        voxels = np.arange(1680, dtype=np.int16).reshape(build.shape)
+        build.save(tmp_path / f"labels/scan_{i}.nii", voxels)
+    with pytest.raises(CohortError, match="1679 different values"):
+        check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "modality"),
+    [
+        (lambda image: image, "MR"),
+        (lambda image: (image * 20 - 2000).astype(np.int16), "CT"),
+        (lambda image: (image > 100).astype(np.uint8) * 255, "shape"),
+    ],
+)
+def test_modality_is_guessed_from_the_voxels(build, tmp_path, voxels, modality):
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", voxels(build.image(i)))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    assert check(tmp_path).facts.modality == modality
+    assert check(tmp_path, modality="CT").facts.modality == "CT"
+
+
+def test_only_one_channel_is_read(build, tmp_path, caplog):
+    for i in (1, 2, 3):
+        both = np.stack([build.image(i), np.full(build.shape, np.nan, np.float32)], axis=-1)
+        build.save(tmp_path / f"images/scan_{i}.nii", both)
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    assert check(tmp_path).quarantine.empty
+    assert "only channel 0 is read" in caplog.text
+    assert set(reasons(check(tmp_path, channel=1)).values()) == {"non-finite voxels"}
+    assert set(reasons(check(tmp_path, channel=2)).values()) == {"unreadable"}
