@@ -1,14 +1,18 @@
 """Fixtures that any test may use: real data, calm torch, a small Kedro project."""
 
+import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+
+from tests import parts
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = "DREAMORPH_REAL_DATA"
@@ -53,75 +57,75 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def empty_tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh MLflow database: making its tables takes seconds, copying it none."""
-    from dreamorph.tracking import processes  # noqa: F401  # switches telemetry off first
-    from mlflow.tracking import MlflowClient
+    from dreamorph.tracking.processes import MlflowClient
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file
 
 
-MakeProject = Callable[..., Path]
-
-
 @pytest.fixture
-def make_project(
-    tmp_path: Path, empty_tracking_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MakeProject]:
-    """Make a small Kedro project with this project's settings, hooks and commands.
+def project(tmp_path: Path, empty_tracking_database: Path) -> Iterator[Path]:
+    """A small Kedro project, the pipeline of tests/parts.py in this project's shell."""
+    with small_project(tmp_path, empty_tracking_database) as root:
+        yield root
 
-    Called with the source of its pipeline module (which defines `create_pipeline`), the text of
-    its catalog and, if wanted, of its parameters and their root model.
-    """
-    project = tmp_path / "project"
-    package = f"scratch_{abs(hash(tmp_path)):x}"
 
-    def make(pipeline: str, catalog: str = "", parameters: str = "{}", model: str = "") -> Path:
-        files = {
-            "pyproject.toml": _PYPROJECT.format(package=package),
-            "conf/base/catalog.yml": (ROOT / "conf/base/catalog.yml").read_text() + catalog,
-            "conf/base/parameters.yml": parameters,
-            "conf/base/mlflow.yml": (ROOT / "conf/base/mlflow.yml").read_text(),
-            "conf/base/globals.yml": "study: simulated\n",
-            "conf/local/.gitkeep": "",
-            "conf/logging.yml": (ROOT / "conf/logging.yml").read_text(),
-            f"src/{package}/__init__.py": "",
-            f"src/{package}/settings.py": "from dreamorph.settings import *\n",
-            f"src/{package}/cli.py": "from dreamorph.cli import cli\n",
-            f"src/{package}/parts.py": pipeline,
-            f"src/{package}/pipeline_registry.py": _REGISTRY.format(package=package),
-        }
-        if model:
-            files[f"src/{package}/parameters.py"] = model
-        for name, text in files.items():
-            path = project / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        (project / "mlruns").mkdir()
-        shutil.copy(empty_tracking_database, project / "mlruns" / "mlflow.db")
-        monkeypatch.chdir(project)
-        return project
-
-    # MLflow leaves the tracking address in the environment.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield make
+@contextmanager
+def small_project(folder: Path, database: Path) -> Iterator[Path]:
+    """Make the small project in a folder and make it the working directory."""
+    root = folder / "project"
+    package = f"scratch_{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    for name, text in _files(package).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("PACKAGE", package))
+    (root / "mlruns").mkdir()
+    shutil.copy(database, root / "mlruns" / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        # MLflow leaves its address in the environment, Kedro the project on the path.
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        patch.delenv("MLFLOW_TRACKING_URI")
+        patch.setattr(sys, "path", list(sys.path))
+        yield root
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         del sys.modules[name]
 
 
+def _files(package: str) -> dict[str, str]:
+    source = f"src/{package}"
+    conf = {
+        f"conf/{name}": (ROOT / "conf" / name).read_text()
+        for name in ("base/mlflow.yml", "base/globals.yml", "logging.yml")
+    }
+    return conf | {
+        "pyproject.toml": _PYPROJECT,
+        "conf/base/catalog.yml": (ROOT / "conf/base/catalog.yml").read_text() + parts.CATALOG,
+        "conf/base/parameters.yml": parts.PARAMETERS,
+        "conf/hippocampus/globals.yml": "study: hippocampus\n",
+        "conf/hippocampus/parameters.yml": "work: {items: 2}\n",
+        "conf/local/.gitkeep": "",
+        f"{source}/__init__.py": "",
+        f"{source}/settings.py": "from dreamorph.settings import *\n",
+        f"{source}/cli.py": "from dreamorph.cli import cli\n",
+        f"{source}/parts.py": Path(parts.__file__).read_text(),
+        f"{source}/parameters.py": parts.MODEL,
+        f"{source}/pipeline_registry.py": _REGISTRY,
+    }
+
+
 _PYPROJECT = """
 [tool.kedro]
-package_name = "{package}"
+package_name = "PACKAGE"
 project_name = "scratch"
 kedro_init_version = "1.7.0"
 source_dir = "src"
 """
 
 _REGISTRY = """
-from {package}.parts import create_pipeline
+from PACKAGE.parts import create_pipeline
 
 def register_pipelines():
-    return {{"parts": create_pipeline(), "__default__": create_pipeline()}}
+    return {"parts": create_pipeline(), "__default__": create_pipeline()}
 """

@@ -23,8 +23,9 @@ from dreamorph.tracking.metrics import log_params
 from dreamorph.tracking.parameters import columns
 from dreamorph.tracking.processes import git_commit, process_tags, reap
 
-# MLflow complains about a class of its plugin as soon as that is imported, past every filter.
+# The plugin's classes are of an older style; MLflow complains about one of them past every filter.
 with warnings.catch_warnings(record=True):
+    warnings.simplefilter("ignore")
     from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class TrackingHook(MlflowHook):
     ) -> None:
         """Close runs of dead processes, open this one, log parameters and tags."""
         client = self.mlflow_config.server._mlflow_client
-        experiment = self.mlflow_config.tracking.experiment._experiment.experiment_id
+        name = self.mlflow_config.tracking.experiment.name
+        experiment = client.get_experiment_by_name(name).experiment_id
         for run_id in reap(client, experiment):
             logger.info("MLflow run %s was left by a killed process: marked KILLED", run_id)
         # kedro-mlflow makes tags of these, and paths may name patients.
@@ -108,7 +110,8 @@ class TrackingHook(MlflowHook):
         if not self._is_mlflow_enabled or self.run_id is None:
             return
         self.recorder = Recorder(client, self.run_id, catalog)
-        self.recorder.declare(pipeline.datasets())
+        with self._failing_run():
+            self.recorder.declare(pipeline.datasets())
         known = client.get_run(self.run_id).data.tags
         mlflow.set_tags(
             {
@@ -125,8 +128,12 @@ class TrackingHook(MlflowHook):
     def before_node_run(
         self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool
     ) -> None:
-        """Make the run active in this thread; its parameters are logged already."""
-        super().before_node_run(node, catalog, {}, is_async)
+        """Make the run active in this thread; its parameters are logged already.
+
+        Not by the plugin's method, which opens the run once more for every node.
+        """
+        if self.run_id is not None and mlflow.active_run() is None:
+            mlflow.start_run(run_id=self.run_id)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
@@ -141,7 +148,7 @@ class TrackingHook(MlflowHook):
         """Log what earlier runs left for this one to build on, close the run, say where to look."""
         recorder, self.recorder = self.recorder, None
         if recorder is not None:
-            with self._closing_on_error():
+            with self._failing_run():
                 recorder.complete(pipeline.datasets())
                 self._announce(recorder)
         super().after_pipeline_run(run_params, pipeline, catalog)
@@ -172,8 +179,8 @@ class TrackingHook(MlflowHook):
         self.run_id = None
 
     @contextmanager
-    def _closing_on_error(self) -> Iterator[None]:
-        """Kedro calls no error hook for what fails after the last node."""
+    def _failing_run(self) -> Iterator[None]:
+        """Kedro calls no error hook for what fails before the first or after the last node."""
         try:
             yield
         except Exception as error:

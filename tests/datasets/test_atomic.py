@@ -35,11 +35,16 @@ def test_the_file_appears_whole(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(type(error)), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        _write_half(target, error)
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def _write_half(target: Path, error: BaseException) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

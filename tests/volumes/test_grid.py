@@ -30,12 +30,8 @@ def test_median_spacing_per_axis():
 
 
 def test_rounding_noise_of_a_header_costs_no_grid():
-    noisy = header((16, 16, 16), (1.0000001, 1, 1))
-    assert common_grid([noisy, header((16, 16, 16)), header((16, 16, 16))], CohortConfig()).shape == (
-        16,
-        16,
-        16,
-    )  # fmt: skip
+    headers = [header((16, 16, 16), (x, 1, 1)) for x in (1.0000001, 1, 1)]
+    assert common_grid(headers, CohortConfig()).shape == (16, 16, 16)
 
 
 def test_a_large_grid_is_coarsened_isotropically_with_a_warning(caplog):
@@ -46,8 +42,8 @@ def test_a_large_grid_is_coarsened_isotropically_with_a_warning(caplog):
     assert factor.max() / factor.min() < 1.01
     assert factor.min() > 5
     assert "coarsened" in caplog.text
-    # not needlessly coarse: one per cent finer would not fit by much more
-    assert np.prod(grid.shape) > 0.6 * 32**3
+    # not needlessly coarse: the sides are multiples of 8, so half of it may be lost
+    assert np.prod(grid.shape) > 0.5 * 32**3
 
 
 def test_a_chosen_spacing_is_kept(caplog):

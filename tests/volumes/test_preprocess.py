@@ -1,6 +1,7 @@
 """Known volumes through the whole of preprocessing."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -28,7 +29,7 @@ def pairs(build, root, volumes):
     return root
 
 
-def ramps(build, kind, spacing, shape=(14, 12, 10)):
+def ramps(build, kind, spacing, shape=(18, 16, 20)):
     """Three volumes whose voxel value is a linear function of the world position in mm."""
     result = []
     for i in range(3):
@@ -55,7 +56,7 @@ def test_each_voxel_shows_what_lay_at_its_world_position(build, tmp_path, kind, 
         path=tmp_path, modality="CT", spacing_mm=target, ct_window_hu=(-500.0, 500.0)
     )
     cohort = load_cohort(config)
-    margin = 3 if target == (2.0, 2.0, 2.0) else 1
+    margin = 2 if target == (2.0, 2.0, 2.0) else 1
     for i in range(len(cohort)):
         x, y, z = world(cohort.affines[i], cohort.shape)
         expected = (x + 2 * y - z + 500) / 1000
@@ -112,7 +113,7 @@ def test_a_labels_volume_and_centre_survive_resampling(build, tmp_path, kind, ta
         found = cohort.labels[i, 0].numpy()
         for value, expected in ((1, outer & ~inner), (2, inner)):
             volume = (found == value).sum() * np.prod(cohort.spacing_mm)
-            assert volume == pytest.approx(expected.sum() * np.prod(spacing), rel=0.05)
+            assert volume == pytest.approx(expected.sum() * np.prod(spacing), rel=0.1)
             position = world(cohort.affines[i], cohort.shape)[:, found == value].mean(axis=1)
             np.testing.assert_allclose(position, centre, atol=0.15)
 
@@ -226,6 +227,16 @@ def test_a_file_that_changed_meanwhile_is_named(build, tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(CohortError, match="case scan_002: the voxels cannot be read"):
         preprocess(table, checked.facts, config)
+
+
+def test_the_split_table_may_travel_as_csv(build, tmp_path):
+    config = CohortConfig(path=build.msd(tmp_path, range(1, 9)))
+    checked = validate(scan(config), config)
+    table = assign_splits(checked.good, SplitConfig(unlabelled_subjects=2))
+    table.to_csv(tmp_path / "splits.csv", index=False)
+    direct = preprocess(table, checked.facts, config)
+    read = preprocess(pd.read_csv(tmp_path / "splits.csv"), checked.facts, config)
+    assert read.fingerprint() == direct.fingerprint()
 
 
 def test_no_case_to_read(build, tmp_path):

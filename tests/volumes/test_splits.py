@@ -1,5 +1,6 @@
 """By subject, stratified, deterministic, and never overlapping."""
 
+import pandas as pd
 import pytest
 
 from dreamorph.errors import CohortError
@@ -203,8 +204,6 @@ def test_leaks_are_caught():
 
 
 def test_survives_a_way_through_csv(tmp_path):
-    import pandas as pd
-
     table(8, labelled=6).to_csv(tmp_path / "good.csv", index=False)
     read = assign_splits(pd.read_csv(tmp_path / "good.csv"), SplitConfig())
     direct = assign_splits(table(8, labelled=6), SplitConfig())

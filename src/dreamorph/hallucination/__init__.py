@@ -1,0 +1,79 @@
+"""Hallucination checks: what a dream or a net shows must be earned by real data.
+
+Importing this package registers every check. `run_checks("dreams", evidence, config)` runs a stage;
+`overall_verdict` sums up; `Gate` judges single dreams before they are used.
+"""
+
+from dreamorph.hallucination import (
+    baseline_first,
+    cohort_constraint,
+    diversity,
+    dream_ablation,
+    folds,
+    jacobian_envelope,
+    lineage,
+    provenance,
+    remove,
+    small_n,
+    topology,
+    two_sample,
+)
+from dreamorph.hallucination.betti import betti_numbers
+from dreamorph.hallucination.config import EXPECTED, AuditConfig, RemovalConfig
+from dreamorph.hallucination.evidence import DreamEvidence, NetEvidence, Reals
+from dreamorph.hallucination.folds import measure_folding
+from dreamorph.hallucination.gate import Gate, gate, rejection_counts
+from dreamorph.hallucination.inpainting import remove_structure, sham
+from dreamorph.hallucination.jacobian_envelope import pair_jacobians
+from dreamorph.hallucination.lineage import content_signatures, lineage_rows
+from dreamorph.hallucination.registry import check, run_checks
+from dreamorph.hallucination.remove import TestImages, measure_removal
+from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
+from dreamorph.hallucination.verdict import expected_checks, overall_verdict, tags
+
+#: The modules whose import registers the checks.
+CHECK_MODULES = (
+    baseline_first,
+    cohort_constraint,
+    diversity,
+    dream_ablation,
+    folds,
+    jacobian_envelope,
+    lineage,
+    provenance,
+    remove,
+    small_n,
+    topology,
+    two_sample,
+)
+
+__all__ = [
+    "CHECK_MODULES",
+    "EXPECTED",
+    "AuditConfig",
+    "CheckResult",
+    "DreamEvidence",
+    "Finding",
+    "Gate",
+    "NetEvidence",
+    "Reals",
+    "RemovalConfig",
+    "TestImages",
+    "Verdict",
+    "betti_numbers",
+    "check",
+    "content_signatures",
+    "expected_checks",
+    "gate",
+    "lineage_rows",
+    "measure_folding",
+    "measure_removal",
+    "overall_verdict",
+    "pair_jacobians",
+    "rejection_counts",
+    "remove_structure",
+    "run_checks",
+    "sham",
+    "tags",
+    "to_table",
+]

@@ -32,62 +32,62 @@ EXPECTED: dict[Stage, tuple[str, ...]] = {
 class RemovalConfig(Config):
     """How a structure is painted out of an image (check `remove`)."""
 
-    dilate_voxels: int = Field(2, ge=0)
+    dilate_voxels: int = Field(default=2, ge=0)
     """The label is widened by so much, so that its blurred edge goes too."""
     noise: bool = True
     """Add noise with the spread and grain of the surroundings to the smooth filling."""
-    sham_share: float = Field(0.5, gt=0, le=1)
+    sham_share: float = Field(default=0.5, gt=0, le=1)
     """A sham place must offer at least this share of the structure's own volume."""
 
 
 class AuditConfig(Config):
     """Parameters of the hallucination checks and of the gate that every dream must pass."""
 
-    seed: int = Field(0, ge=0)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    seed: int = Field(default=0, ge=0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of ranges, intervals and bounds; 1 - confidence is the level of each family of tests."""
-    bootstrap: int = Field(2000, ge=200)
-    severity: dict[str, Severity] = {}
+    bootstrap: int = Field(default=2000, ge=200)
+    severity: dict[str, Severity] = Field(default_factory=dict)
     """Check name -> severity, to override a check's own: a gate decides, a claim is tagged."""
 
-    min_subjects: int = Field(4, ge=3)
+    min_subjects: int = Field(default=4, ge=3)
     """Fewer real subjects than this cannot say what is inside the real range."""
-    min_real_cases: int = Field(10, ge=4)
+    min_real_cases: int = Field(default=10, ge=4)
     """Fewer real labelled cases leave `cohort_constraint` not assessable."""
-    min_test_subjects: int = Field(6, ge=2)
+    min_test_subjects: int = Field(default=6, ge=2)
     """At five subjects the smallest exact two-sided Wilcoxon p is 1/16: nothing can be shown."""
-    useful_bound: float = Field(0.9, gt=0, le=1)
+    useful_bound: float = Field(default=0.9, gt=0, le=1)
     """A real-against-real bound on a share above this could hardly fail: not assessable."""
 
-    provenance_tolerance: float = Field(1e-5, gt=0)
+    provenance_tolerance: float = Field(default=1e-5, gt=0)
     """Share of the source's intensity range, beyond coordinate round-off (see `provenance`)."""
-    topology_sigma_voxels: float = Field(0.7, ge=0, le=1.5)
+    topology_sigma_voxels: float = Field(default=0.7, ge=0, le=1.5)
     """Labels are smoothed so much before Betti numbers are counted, source and dream alike: at 0.7
     features one voxel wide in two directions vanish, a tear one voxel thick does not. 0: exact."""
-    duplicate_correlation: float = Field(0.995, gt=0, le=1)
+    duplicate_correlation: float = Field(default=0.995, gt=0, le=1)
     """Two contents whose signatures correlate so much are the same scan under two names."""
 
-    two_sample_dreams_per_subject: int = Field(20, ge=2)
-    two_sample_permutations: int = Field(200, ge=99)
-    two_sample_components: int = Field(6, ge=1)
-    two_sample_detectable_auc: float = Field(0.9, gt=0.5, lt=1)
+    two_sample_dreams_per_subject: int = Field(default=20, ge=2)
+    two_sample_permutations: int = Field(default=200, ge=99)
+    two_sample_components: int = Field(default=6, ge=1)
+    two_sample_detectable_auc: float = Field(default=0.9, gt=0.5, lt=1)
     """With less than 80 % power against this AUC, not finding a difference says nothing."""
 
-    diversity_pairs: int = Field(60, ge=10)
-    diversity_ssim_margin: float = Field(0.05, ge=0)
-    diversity_overlap_margin: float = Field(0.1, ge=0)
-    diversity_coverage_margin: float = Field(0.25, ge=0)
-    diversity_min_spread: float = Field(0.25, ge=0)
+    diversity_pairs: int = Field(default=60, ge=10)
+    diversity_ssim_margin: float = Field(default=0.05, ge=0)
+    diversity_overlap_margin: float = Field(default=0.1, ge=0)
+    diversity_coverage_margin: float = Field(default=0.25, ge=0)
+    diversity_min_spread: float = Field(default=0.25, ge=0)
     """Without labels: least RMS difference of two dreams' displacements from one source, as a share
     of the RMS displacement itself."""
 
     removal: RemovalConfig = RemovalConfig()
-    remove_floor_share: float = Field(0.1, ge=0, lt=1)
+    remove_floor_share: float = Field(default=0.1, ge=0, lt=1)
     """Without truly empty controls: false positives up to this share of the structure's own volume
     are tolerated, since painting out is itself imperfect."""
-    remove_min_dice: float = Field(0.5, ge=0, lt=1)
+    remove_min_dice: float = Field(default=0.5, ge=0, lt=1)
     """A net that misses the structure where it is present proves nothing where it is absent."""
-    remove_min_sham_dice: float = Field(0.8, ge=0, lt=1)
+    remove_min_sham_dice: float = Field(default=0.8, ge=0, lt=1)
     """The net's answer to the intact structure must survive painting elsewhere."""
 
     gate_provenance: bool = True

@@ -88,8 +88,7 @@ class Reals:
 
     def __post_init__(self) -> None:
         sizes = {
-            len(part)
-            for part in (self.images, self.labels, self.masks, self.cases, self.subjects)
+            len(part) for part in (self.images, self.labels, self.masks, self.cases, self.subjects)
         } | {len(self.classes)}
         if len(sizes) != 1:
             raise DreamError(

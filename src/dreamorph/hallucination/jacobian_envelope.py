@@ -7,6 +7,7 @@ so it can fail even where the gate has done its work.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -121,13 +122,19 @@ def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     extremes = np.array([(f.log_min, f.log_max) for f in found]).reshape(-1, 2)
     pairs = _finite_jacobians(evidence.pairs)
     owners = list(zip(pairs["fixed_subject"], pairs["moving_subject"], strict=True))
-    parts = {"log det J": _rates(pairs.iloc[:, 2:4].to_numpy(float), owners, extremes, evidence)}
+    rates = partial(
+        outside_rates,
+        sources=evidence.source_subjects,
+        percentiles=(2.5, 97.5),
+        confidence=config.confidence,
+    )
+    parts = {"log det J": rates(pairs.iloc[:, 2:4].to_numpy(float), owners, extremes)}
     if reals.n_labels:
         index = dreams.source_index.cpu().numpy()
         source = label_volumes(reals.labels, reals.n_labels)[index]
         ratios = log_ratios(label_volumes(dreams.labels, reals.n_labels), source)
-        real, owners = _real_ratios(reals)
-        parts["label volume"] = _rates(real, owners, ratios, evidence)
+        real, ratio_owners = _real_ratios(reals)
+        parts["label volume"] = rates(real, ratio_owners, ratios)
     worst = max(parts.values(), key=lambda part: np.nan_to_num(part.dreams - part.bound, nan=9.0))
     detail = _describe(parts, extremes, evidence)
     n_subjects = min(part.n_subjects for part in parts.values())
@@ -140,15 +147,6 @@ def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     useful = all(part.bound <= config.useful_bound for part in parts.values())
     verdict = passed if useful or not passed else None
     return Finding(100 * worst.dreams, 100 * worst.bound, RULE, len(found), verdict, detail)
-
-
-def _rates(
-    real: np.ndarray,
-    owners: Sequence[tuple[str, ...]],
-    dreams: np.ndarray,
-    evidence: DreamEvidence,
-) -> Outside:
-    return outside_rates(real, owners, dreams, evidence.source_subjects, (2.5, 97.5), 0.95)
 
 
 def _finite_jacobians(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,14 @@ import torch
 from scipy import ndimage
 
 from dreamorph.hallucination.config import AuditConfig
-from dreamorph.hallucination.evidence import DreamEvidence, RecipeLike, Reals
+from dreamorph.hallucination.evidence import DreamEvidence, Reals, RecipeLike
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding
 
 #: Probabilities closer than this may fall to either label by round-off.
 _TIE = 1e-3
+#: Masks are compared at the nearest voxel, which errs by half a voxel along their rim.
+_MASK_AGREEMENT = 0.9
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -32,20 +34,22 @@ class Origin:
         error: largest difference beyond round-off, as a share of the source's intensity range.
         out_of_range: voxels brighter or darker than anything in the source.
         label_voxels: voxels whose label differs from the recomputed one.
+        mask_agreement: share of voxels where the dream's mask is the source's, in 0..1.
     """
 
     error: float
     out_of_range: int
     label_voxels: int
+    mask_agreement: float
 
     def ok(self, tolerance: float) -> bool:
         """Whether nothing was invented; NaN is not ok."""
-        return self.error <= tolerance and self.out_of_range == 0 and self.label_voxels == 0
+        clean = self.out_of_range == 0 and self.label_voxels == 0
+        return self.error <= tolerance and clean and self.mask_agreement >= _MASK_AGREEMENT
 
 
 def measure_origin(
-    image: np.ndarray,
-    labels: np.ndarray,
+    dream: tuple[np.ndarray, np.ndarray, np.ndarray],
     source: tuple[np.ndarray, np.ndarray, np.ndarray],
     coordinates: np.ndarray,
     n_labels: int,
@@ -54,31 +58,31 @@ def measure_origin(
     """Recompute a dream from its source.
 
     Args:
-        image, labels: of the dream, `(*shape)`.
-        source: image, labels and mask of the source, `(*shape)`.
+        dream: its image, labels and mask, `(*shape)`.
+        source: those of the source.
         coordinates: where each voxel reads, `(ndim, *shape)` in voxels of the source, float64.
         n_labels: labels without background.
         tolerance: share of the range above which round-off is looked into.
     """
-    original, original_labels, mask = source
+    (image, labels, own_mask), (original, original_labels, mask) = dream, source
     original, image = original.astype(np.float64), image.astype(np.float64)
     low, high = float(original.min()), float(original.max())
     span = high - low
     if not (math.isfinite(span) and span > 0 and np.isfinite(image).all()):
-        return Origin(float("nan"), 0, 0)
+        return Origin(float("nan"), 0, 0, float("nan"))
     wrong = np.abs(image - _interpolate(original, coordinates))
-    # a dream may be blanked where its mask ends, but nowhere inside the source's own mask
     suspects = wrong > 0.5 * tolerance * span
     if suspects.any():
         at = coordinates[:, suspects]
-        blank = (image[suspects] == 0) & (_interpolate(mask.astype(np.float64), at) < 1 - 1e-6)
+        blank = (image[suspects] == 0) & _may_be_blank(mask, at)
         slack = 8 * _EPSILON * max(original.shape) * _local_span(original, at)
         wrong[suspects] = np.where(blank, 0.0, np.maximum(wrong[suspects] - slack, 0.0))
     margin = tolerance * span
     # a blank voxel is 0, which need not lie in the source's range
     beyond = ((image < low - margin) | (image > high + margin)) & (image != 0)
-    changed = _changed_labels(labels, original_labels, coordinates, n_labels)
-    return Origin(float(wrong.max()) / span, int(beyond.sum()), changed)
+    changed = _changed_labels(labels, original_labels, mask, coordinates, n_labels)
+    agreement = float((own_mask.astype(bool) == _nearest_mask(mask, coordinates)).mean())
+    return Origin(float(wrong.max()) / span, int(beyond.sum()), changed, agreement)
 
 
 def voxel_coordinates(points: torch.Tensor, spacing_mm: Sequence[float]) -> np.ndarray:
@@ -87,9 +91,7 @@ def voxel_coordinates(points: torch.Tensor, spacing_mm: Sequence[float]) -> np.n
     ndim = found.shape[0]
     column = (ndim, *[1] * ndim)
     centre = (np.array(found.shape[1:], float) - 1) / 2
-    return np.asarray(
-        found / np.array(spacing_mm, float).reshape(column) + centre.reshape(column)
-    )
+    return np.asarray(found / np.array(spacing_mm, float).reshape(column) + centre.reshape(column))
 
 
 def recipe_faults(
@@ -140,6 +142,9 @@ def provenance(evidence: DreamEvidence, config: AuditConfig) -> Finding:
         f"{invented} of {n} dreams; voxels out of range {sum(f.out_of_range for f in found)}, "
         f"relabelled {sum(f.label_voxels for f in found)}; recipe faults {len(faults)}"
     )
+    strange = sum(not f.mask_agreement >= _MASK_AGREEMENT for f in found)
+    if strange:
+        detail += f"; masks that are not their source's {strange}"
     if faults:
         detail += f" ({', '.join(sorted(set(faults)))})"
     value = float(errors.max()) if n else float("nan")  # NaN wins in numpy's max
@@ -153,8 +158,7 @@ def origin_of(evidence: DreamEvidence, index: int, config: AuditConfig) -> Origi
     row = int(dreams.source_index[index])
     points = dreams.transforms[index : index + 1].points()[0]
     return measure_origin(
-        _array(dreams.images[index]),
-        _array(dreams.labels[index]),
+        (_array(dreams.images[index]), _array(dreams.labels[index]), _array(dreams.masks[index])),
         (_array(reals.images[row]), _array(reals.labels[row]), _array(reals.masks[row])),
         voxel_coordinates(points, reals.spacing_mm),
         reals.n_labels,
@@ -174,6 +178,24 @@ def _interpolate(volume: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     )
 
 
+def _may_be_blank(mask: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Where a dream may show nothing: at points that see no more than half of the source's mask.
+
+    Asked of the source's mask, not of the dream's, which could be made to excuse anything.
+    """
+    seen = ndimage.map_coordinates(
+        mask.astype(np.float64), at, order=1, mode="grid-constant", cval=0.0, prefilter=False
+    )
+    return np.asarray(seen <= 0.5 + _TIE)
+
+
+def _nearest_mask(mask: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    inside = np.ones(coordinates.shape[1:], bool)
+    for axis, size in zip(coordinates, mask.shape, strict=True):
+        inside &= (axis > -0.5) & (axis < size - 0.5)
+    return np.asarray(mask[_nearest(coordinates, mask.shape)].astype(bool) & inside)
+
+
 def _local_span(volume: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Largest minus smallest voxel within one voxel of each place `(ndim, n)`."""
     span = ndimage.maximum_filter(volume, 3) - ndimage.minimum_filter(volume, 3)
@@ -188,7 +210,11 @@ def _nearest(at: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
 
 
 def _changed_labels(
-    labels: np.ndarray, original: np.ndarray, coordinates: np.ndarray, n_labels: int
+    labels: np.ndarray,
+    original: np.ndarray,
+    mask: np.ndarray,
+    coordinates: np.ndarray,
+    n_labels: int,
 ) -> int:
     """Voxels whose label is not the most probable one at its place in the source."""
     if n_labels == 0:
@@ -202,7 +228,10 @@ def _changed_labels(
     chances = np.stack([1 - np.sum(shares, axis=0), *shares])
     unknown = given > n_labels
     own = np.take_along_axis(chances, np.minimum(given, n_labels)[None], axis=0)[0]
-    return int(np.count_nonzero(unknown | (own < chances.max(axis=0) - _TIE)))
+    wrong = unknown | (own < chances.max(axis=0) - _TIE)
+    if wrong.any():
+        wrong[wrong] &= ~((given[wrong] == 0) & _may_be_blank(mask, at[:, wrong]))
+    return int(np.count_nonzero(wrong))
 
 
 def _finite(values: Sequence[float]) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from dreamorph.hallucination.betti import Betti, betti_numbers
@@ -60,31 +61,35 @@ def same_topology(labels: np.ndarray, source: Topology, n_labels: int) -> bool:
 )
 def topology(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     """Share of dreams that tear, hole or merge a label; none is allowed."""
-    reals, dreams = evidence.reals, evidence.dreams
-    sources: dict[int, Topology] = {}
-    changed = exact = 0
-    for labels, row in zip(dreams.labels, dreams.source_index.tolist(), strict=True):
-        volume, origin = _array(labels), _array(reals.labels[row])
-        if row not in sources:
-            sources[row] = topology_of_source(
-                origin, reals.n_labels, config.topology_sigma_voxels
-            )
-        changed += not same_topology(volume, sources[row], reals.n_labels)
-        exact += not same_topology(volume, topology_of_source(origin, reals.n_labels, 0), reals.n_labels)
-    n = len(dreams.labels)
+    n = len(evidence.dreams.labels)
     if not n:
         return Finding(float("nan"), 0.0, "0", 0, None, "no dream")
-    detail = f"{changed} of {n} dreams; counted without smoothing {exact}"
-    thin = sum(0 in t.sigmas for t in sources.values()) if config.topology_sigma_voxels else 0
-    if thin:
+    changed, thin = _changed(evidence, config.topology_sigma_voxels)
+    detail = f"{changed} of {n} dreams; counted without smoothing {_changed(evidence, 0)[0]}"
+    if config.topology_sigma_voxels and thin:
         detail += f"; {thin} sources have a label too thin to smooth, counted exactly"
     if evidence.rejection_note:
         detail += f"; {evidence.rejection_note}"
     return Finding(100 * changed / n, 0.0, "0: equal to the source's", n, changed == 0, detail)
 
 
-def _array(labels: object) -> np.ndarray:
-    return np.asarray(labels)[0]
+def _changed(evidence: DreamEvidence, sigma: float) -> tuple[int, int]:
+    """Dreams of another topology than their source's, and sources with a label too thin."""
+    reals, dreams = evidence.reals, evidence.dreams
+    rows = dreams.source_index.tolist()
+    sources = {
+        row: topology_of_source(_array(reals.labels[row]), reals.n_labels, sigma)
+        for row in set(rows)
+    }
+    changed = sum(
+        not same_topology(_array(labels), sources[row], reals.n_labels)
+        for labels, row in zip(dreams.labels, rows, strict=True)
+    )
+    return changed, sum(0 in source.sigmas for source in sources.values())
+
+
+def _array(labels: torch.Tensor) -> np.ndarray:
+    return np.asarray(labels[0].detach().cpu().numpy())
 
 
 def _parts(labels: np.ndarray, n_labels: int) -> list[np.ndarray]:

@@ -25,13 +25,10 @@ class CosineBasis:
 
     @classmethod
     def up_to(
-        cls, shape: Sequence[int], extent_mm: Sequence[float], wavelength_mm: float
+        cls, shape: Sequence[int], extent_mm: Sequence[float], wavelength_voxels: float
     ) -> "CosineBasis":
-        """All cosines whose wavelength is at least `wavelength_mm`, two per axis at the fewest."""
-        kept = [
-            min(n, max(2, math.floor(2 * edge / wavelength_mm) + 1))
-            for n, edge in zip(shape, extent_mm, strict=True)
-        ]
+        """All cosines of at least that wavelength, two per axis at the fewest."""
+        kept = [min(n, max(2, math.floor(2 * n / wavelength_voxels) + 1)) for n in shape]
         return cls(tuple(shape), tuple(extent_mm), tuple(kept))
 
     @property

@@ -87,7 +87,7 @@ class DeformationPrior:
         self._check(fields)
         self.fields = fields.detach().cpu().float()
         self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
-        self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_mm)
+        self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
         coefficients = self.basis.analyse(self.fields.double())
         deviations = centre_by_class(coefficients, self.classes)
         self.spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))

@@ -19,8 +19,8 @@ from dreamorph.registration.register import register
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import SpatialTransform
 
-#: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ between
-#: batches of different sizes, and a resumed run has to give the result of an unbroken one.
+#: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ with
+#: the size of a batch, and a resumed run has to give the result of an unbroken one.
 CHUNK = 8
 
 #: Counts up whenever the same parameters would give another registration.
@@ -71,7 +71,7 @@ class Group:
                 VERSION, step, how, row.kind, self.spacing_mm,
                 self.fingerprints[row.fixed], self.fingerprints[row.moving],
             )
-            for row in plan.itertuples()
+            for row in plan.itertuples(index=False)
         ]  # fmt: skip
 
 

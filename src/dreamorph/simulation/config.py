@@ -107,6 +107,14 @@ class SimulationConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_subjects(self) -> Self:
+        if self.n_subjects == 0:
+            raise ValueError(
+                "expected at least one subject: raise n_labelled, n_unlabelled or n_test"
+            )
+        return self
+
     @property
     def n_subjects(self) -> int:
         """Number of subjects, and of volumes."""

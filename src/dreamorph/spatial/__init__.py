@@ -11,7 +11,7 @@ from dreamorph.spatial.grid import coarse_shape, extent, points_like, resample, 
 from dreamorph.spatial.jacobian import corner_determinants, folded_voxels
 from dreamorph.spatial.smoothing import box_mean, gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform
-from dreamorph.spatial.velocity import compose, exp_velocity, log_velocity
+from dreamorph.spatial.velocity import compose, exp_velocity
 
 __all__ = [
     "SpatialTransform",
@@ -27,7 +27,6 @@ __all__ = [
     "folded_voxels",
     "gaussian_smooth",
     "identity_affine",
-    "log_velocity",
     "points_like",
     "resample",
     "sample",

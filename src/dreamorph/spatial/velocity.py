@@ -1,4 +1,4 @@
-"""Stationary velocity fields: their exponential, its inverse, and composition of displacements."""
+"""Stationary velocity fields: their exponential and the composition of displacements."""
 
 from collections.abc import Sequence
 
@@ -35,24 +35,6 @@ def exp_velocity(
 def compose(outer: torch.Tensor, inner: torch.Tensor, extent_mm: Sequence[float]) -> torch.Tensor:
     """Displacement of `x -> outer(inner(x))`; both `(B, ndim, *shape)` in mm on one grid."""
     return inner + sample(outer, _identity(inner, extent_mm) + inner, extent_mm)
-
-
-def log_velocity(
-    displacement: torch.Tensor,
-    extent_mm: Sequence[float],
-    steps: int = STEPS,
-    iterations: int = 20,
-) -> torch.Tensor:
-    """Velocity whose exponential is the given displacement, by fixed-point iteration.
-
-    Bossa et al., MICCAI 2007: v <- v + (exp(-v) o phi - id). Converges for diffeomorphisms of
-    moderate size; shapes and units as `exp_velocity`.
-    """
-    velocity = displacement
-    for _ in range(iterations):
-        backward = exp_velocity(-velocity, extent_mm, steps)
-        velocity = velocity + compose(backward, displacement, extent_mm)
-    return velocity
 
 
 def _identity(field: torch.Tensor, extent_mm: Sequence[float]) -> torch.Tensor:

@@ -34,21 +34,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         temporary.replace(target)
 
 
-class EpochCheckpoints(pl.Callback):
-    """Saves at the end of every n-th epoch, which is where a training can continue exactly.
+class StepCheckpoints(pl.Callback):
+    """Saves every so many steps and keeps the newest.
 
     Lightning's own callback is not used because it keeps absolute paths in its state, and warns
     when a run continues from another folder.
     """
 
-    def __init__(self, folder: Path, every_epochs: int) -> None:
-        self.folder, self.every_epochs = folder, every_epochs
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
         """Save when due, unless training is over anyway."""
-        done = (trainer.current_epoch + 1) % self.every_epochs == 0
-        if done and trainer.global_step < trainer.max_steps:
-            trainer.save_checkpoint(self.folder / f"{trainer.global_step:09d}{_SUFFIX}")
+        step = trainer.global_step
+        if step % self.every == 0 and step < trainer.max_steps:
+            trainer.save_checkpoint(self.folder / f"{step:09d}{_SUFFIX}")
             for old in _newest_first(self.folder)[KEPT:]:
                 old.unlink()
 
@@ -66,7 +73,7 @@ def newest_intact(folder: Path) -> Path | None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove a folder of checkpoints, and its parent where that is empty then."""
+    """Remove a folder of checkpoints that have done their duty."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -89,23 +89,21 @@ def members_at(step: int, count: int, batch_size: int, seed: int) -> torch.Tenso
     return torch.stack(rows)
 
 
-class Epoch(Dataset[int]):
-    """A number of steps; what is seen at a step follows from its number alone."""
+class Steps(Dataset[int]):
+    """The numbers of the steps; what is seen at a step follows from its number alone."""
 
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
+    def __init__(self, count: int) -> None:
+        self.count = count
 
     def __len__(self) -> int:
-        return self.steps
+        return self.count
 
     def __getitem__(self, index: int) -> int:
-        if not 0 <= index < self.steps:
-            raise IndexError(index)
         return index
 
 
-def epoch_loader(steps: int) -> DataLoader[int]:
-    """Feeds Lightning the steps of an epoch; nothing is loaded, so no workers are wanted."""
+def step_loader(count: int) -> DataLoader[int]:
+    """Gives Lightning its steps; nothing is loaded, so no workers are wanted."""
     return DataLoader(
-        Epoch(steps), batch_size=None, num_workers=0, generator=torch.Generator().manual_seed(0)
+        Steps(count), batch_size=None, num_workers=0, generator=torch.Generator().manual_seed(0)
     )

@@ -16,12 +16,12 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.training.augment import Augmenter, WarpSampler
 from dreamorph.training.checkpoints import (
     AtomicCheckpointIO,
-    EpochCheckpoints,
+    StepCheckpoints,
     newest_intact,
     remove_checkpoints,
 )
 from dreamorph.training.config import TrainingConfig
-from dreamorph.training.data import TrainingData, epoch_loader
+from dreamorph.training.data import TrainingData, step_loader
 from dreamorph.training.module import (
     ClassificationLearner,
     Learner,
@@ -38,9 +38,10 @@ _LEARNERS: dict[str, type[Learner]] = {
     "segmentation": SegmentationLearner,
     "classification": ClassificationLearner,
 }
-#: Openings of Lightning's remarks that do not apply: nothing is loaded, so workers have no work;
-#: a GPU may be left alone on purpose; the last one is about Lightning's own code.
+#: Openings of Lightning's remarks that do not apply: nothing is loaded, so workers have no work and
+#: the loader no state; a GPU may be left alone on purpose; the last is about Lightning's own code.
 _REMARKS = (
+    "You're resuming from a checkpoint that ended before the epoch ended",
     "The 'train_dataloader' does not have many workers",
     "GPU available but not used",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
@@ -113,7 +114,7 @@ def train_arm(
         on_log: told `(step, metrics)`, for all steps of an epoch once it is over.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or the wanted device or network is not there.
     """
     device = _device(config)
     spec = network_spec(config, data.images.shape[1], data.n_outputs, data.task, data.ndim)
@@ -126,11 +127,6 @@ def train_arm(
     _fit(learner, f"{arm.name} (seed {seed})", config, device, folder)
     history = pd.DataFrame(learner.history, columns=["step", "metric", "value"])
     state = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-    if not all(bool(torch.isfinite(v).all()) for v in state.values()):
-        raise TrainingError(
-            f"training of {arm.name} diverged: its weights are not finite; "
-            "lower training.learning_rate"
-        )
     if folder is not None:
         remove_checkpoints(folder)
     return TrainedArm(arm.name, seed, spec, state, history)
@@ -139,16 +135,16 @@ def train_arm(
 def _fit(
     learner: Learner, title: str, config: TrainingConfig, device: torch.device, folder: Path | None
 ) -> None:
-    epoch_steps = min(config.epoch_steps, config.steps)
     callbacks: list[pl.Callback] = []
     resume = None
     if folder is not None:
-        callbacks.append(EpochCheckpoints(folder, -(-config.checkpoint_every // epoch_steps)))
+        epochs = -(-config.checkpoint_every // config.epoch_steps)
+        callbacks.append(StepCheckpoints(folder, epochs * config.epoch_steps))
         resume = newest_intact(folder)
         if resume is not None:
             logger.info("training of %s continues from step %d", title, int(resume.stem))
     if config.progress:
-        callbacks.append(StepBar(title, config.steps))
+        callbacks.append(StepBar(title, config.steps, config.epoch_steps))
     with _quiet(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         trainer = pl.Trainer(
             max_steps=config.steps,
@@ -164,7 +160,7 @@ def _fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(learner, epoch_loader(epoch_steps), ckpt_path=resume)
+        trainer.fit(learner, step_loader(config.steps), ckpt_path=resume)
 
 
 @contextmanager

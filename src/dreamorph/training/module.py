@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dreamorph.errors import TrainingError
 from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import TrainingConfig
 from dreamorph.training.data import members_at
@@ -74,7 +75,6 @@ class Learner(pl.LightningModule):
             self._scores.append(self.score(logits, made))
         self._losses.append(loss.detach())
         self._rates.append(self.optimizers().param_groups[0]["lr"])
-        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(members))
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -97,15 +97,34 @@ class Learner(pl.LightningModule):
         progress = (step - warmup) / max(1, self.config.steps - warmup)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    def on_train_epoch_end(self) -> None:
-        """Move what the epoch gathered into the history, and report it."""
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Close an epoch when its last step is done."""
+        if self.epoch_ends():
+            self.close_epoch()
+
+    def epoch_ends(self) -> bool:
+        """Whether the steps done so far fill an epoch, or all are done.
+
+        Counted here, since Lightning's epochs shift when a training continues.
+        """
+        done = self.global_step
+        return done % self.config.epoch_steps == 0 or done >= self.config.steps
+
+    def close_epoch(self) -> None:
+        """Move what the epoch gathered into the history, and report it; once."""
         if not self._losses:
             return
+        losses = torch.stack(self._losses).tolist()
+        if not all(math.isfinite(loss) for loss in losses):
+            raise TrainingError(
+                f"training diverged: the loss is not finite before step {self.global_step}; "
+                "lower training.learning_rate"
+            )
         last = self.global_step
         first = last - len(self._losses) + 1
         by_step: dict[int, dict[str, float]] = defaultdict(dict)
-        for offset, (loss, rate) in enumerate(zip(self._losses, self._rates, strict=True)):
-            by_step[first + offset] = {"train/loss": float(loss), "train/learning_rate": rate}
+        for offset, (loss, rate) in enumerate(zip(losses, self._rates, strict=True)):
+            by_step[first + offset] = {"train/loss": loss, "train/learning_rate": rate}
         by_step[last].update(self.epoch_metrics(torch.stack(self._scores).sum(dim=0).cpu()))
         self._losses, self._scores, self._rates = [], [], []
         for step, metrics in by_step.items():
@@ -115,7 +134,8 @@ class Learner(pl.LightningModule):
                 self.on_log(step, metrics)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history belongs to the state."""
+        """The history belongs to the state; checkpoints are taken where an epoch ends."""
+        self.close_epoch()
         checkpoint["history"] = list(self.history)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -168,6 +188,7 @@ class ClassificationLearner(Learner):
 
     def score(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Correct, and seen: `(2,)`."""
+        assert batch.classes is not None
         correct = (logits.argmax(dim=1) == batch.classes).sum()
         return torch.stack([correct, torch.full_like(correct, len(logits))])
 

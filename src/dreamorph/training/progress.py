@@ -13,8 +13,8 @@ ON_TERMINAL, IN_LOG = 0.5, 20.0
 class StepBar(pl.Callback):
     """One bar for the whole training, also where it continues; Lightning shows one per epoch."""
 
-    def __init__(self, title: str, steps: int) -> None:
-        self.title, self.steps = title, steps
+    def __init__(self, title: str, steps: int, loss_every: int) -> None:
+        self.title, self.steps, self.loss_every = title, steps, loss_every
         self._bar: Any = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -35,13 +35,10 @@ class StepBar(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """One step further."""
+        """One step further; reading the loss only now and then does not hold up a GPU."""
         self._bar.update()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the loss; reading it once an epoch does not hold up a GPU."""
-        if "loss" in trainer.callback_metrics:
-            self._bar.set_postfix(loss=f"{float(trainer.callback_metrics['loss']):.3f}")
+        if trainer.global_step % self.loss_every == 0:
+            self._bar.set_postfix(loss=f"{float(outputs['loss']):.3f}", refresh=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""

@@ -26,6 +26,7 @@ DUPLICATE = "duplicate image"
 AFFINE_TOLERANCE_VOXELS = 0.1
 MAX_AXIS_COSINE = 0.02
 MIN_VOXELS_PER_AXIS = 4
+MIN_FOREGROUND_SHARE = 0.005
 MIN_HEADERS_FOR_MEDIAN = 3
 _VALUES_SHOWN = 5
 
@@ -117,7 +118,10 @@ def image_problems(voxels: np.ndarray, percentiles: tuple[float, float]) -> list
         return [Problem(CONSTANT_IMAGE, f"every voxel is {voxels.flat[0]}")]
     if is_binary(voxels):
         return []
-    low, high = np.percentile(voxels[statistics_region(voxels)], percentiles)
+    region = statistics_region(voxels)
+    if region.mean() < MIN_FOREGROUND_SHARE:
+        return [Problem(CONSTANT_IMAGE, f"all but {region.sum()} voxels are {voxels.min()}")]
+    low, high = np.percentile(voxels[region], percentiles)
     if low == high:
         return [Problem(CONSTANT_IMAGE, f"nearly every voxel of the foreground is {low:g}")]
     return []

@@ -61,7 +61,9 @@ def common_grid(headers: Sequence[Header], config: CohortConfig) -> CommonGrid:
     median = np.median([header.spacing_mm for header in headers], axis=0).round(4)
     spacing, shape = median, _shape(headers, median, config.grid_multiple)
     while math.prod(shape) > config.max_grid_voxels:
-        factor = (math.prod(shape) / config.max_grid_voxels) ** (1 / 3)
+        # first the jump that the bare extents ask for, then small steps for the rounded sides
+        bare = np.max([header.extent_mm for header in headers], axis=0) / spacing
+        factor = (float(np.prod(bare)) / config.max_grid_voxels) ** (1 / 3)
         spacing = spacing * max(factor, 1.01)
         shape = _shape(headers, spacing, config.grid_multiple)
     if spacing is not median:

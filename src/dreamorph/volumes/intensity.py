@@ -27,7 +27,8 @@ def statistics_region(voxels: np.ndarray) -> np.ndarray:
 def clip_percentiles(voxels: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
     """Clip a volume at percentiles of its `statistics_region`; float32."""
     low, high = np.percentile(voxels[statistics_region(voxels)], percentiles)
-    return np.clip(voxels, low, high).astype(np.float32)
+    # plain floats: a float64 scalar of numpy would double the memory of a large volume
+    return np.clip(voxels, float(low), float(high)).astype(np.float32, copy=False)
 
 
 def z_score(voxels: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -32,9 +32,10 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
     """Read the cases of the split table and put them on their common grid.
 
     Orientation to RAS and resampling are MONAI's. Image and label are interpolated once, trilinear;
-    a label as one indicator image per label, of which the largest wins, so that its border lies
-    where it lay between the voxels. Going to a coarser grid, both are smoothed first (Cardoso et
-    al. 2015) against aliasing. Volumes that need no resampling are copied voxel by voxel.
+    a label as one indicator image per label, of which the largest wins: that lay nearer to the true
+    border than the nearest voxel does. Going to a coarser grid, images are smoothed first against
+    aliasing (Cardoso et al. 2015), labels are not, or small structures would vanish. Volumes that
+    need no resampling are copied voxel by voxel.
 
     MR percentiles are taken at native resolution and the z-score on the common grid, over the
     mask without the constant background of skull-stripped scans (`intensity.statistics_region`).
@@ -49,20 +50,18 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         with _named(case):
             headers.append(io.read_header(case["image"]).ras())
     grid = common_grid(headers, config)
-    images = torch.zeros((len(cases), 1, *grid.shape), dtype=torch.float32)
-    labels = torch.zeros((len(cases), 1, *grid.shape), dtype=torch.uint8)
-    masks = torch.zeros((len(cases), 1, *grid.shape), dtype=torch.bool)
+    images = np.empty((len(cases), 1, *grid.shape), dtype=np.float32)
+    labels = np.empty((len(cases), 1, *grid.shape), dtype=np.uint8)
+    masks = np.empty((len(cases), 1, *grid.shape), dtype=bool)
     affines = np.empty((len(cases), 4, 4), dtype=np.float64)
     for i, (case, header) in enumerate(zip(cases, headers, strict=True)):
         placement = place(header, grid)
         mask = scanned_box(header.shape, placement, grid)
         with _named(case):
-            image, label = _volume(case, placement, mask, grid, facts, config)
-        images[i, 0], labels[i, 0] = torch.from_numpy(image), torch.from_numpy(label)
-        masks[i, 0], affines[i] = torch.from_numpy(mask), placement.affine
-    io.release()
-    for i, case in enumerate(cases):
+            images[i, 0], labels[i, 0] = _volume(case, placement, mask, grid, facts, config)
+        masks[i, 0], affines[i] = mask, placement.affine
         case["fingerprint"] = fingerprint(images[i], labels[i], masks[i])
+    io.release()
     logger.info(
         "common grid: %s voxels of %s mm for %d cases",
         "x".join(map(str, grid.shape)), " x ".join(f"{s:g}" for s in grid.spacing_mm), len(cases),
@@ -70,9 +69,9 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
     table = frame(cases, TABLE_COLUMNS).astype({"labelled": bool})
     return Cohort(
         table=table,
-        images=images,
-        labels=labels,
-        masks=masks,
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        masks=torch.from_numpy(masks),
         affines=affines,
         spacing_mm=grid.spacing_mm,
         label_names=dict(facts.label_names),
@@ -101,13 +100,14 @@ def _volume(
     """Image (D, H, W) float32 and label (D, H, W) uint8 on the common grid."""
     voxels = _oriented(case["image"], config.channel)
     if facts.modality == "CT":
-        image = _resampled(_windowed(voxels, config), placement, grid)
+        image = _resampled(_smoothed(_windowed(voxels, config), placement), placement, grid)
     elif facts.modality == "shape":
         indicator = (voxels > (voxels.min() + voxels.max()) / 2).astype(np.float32)
         image = (_resampled(indicator, placement, grid) > 0.5).astype(np.float32)
     else:
         region = statistics_region(voxels).astype(np.float32)
-        image = _resampled(clip_percentiles(voxels, config.mr_percentiles), placement, grid)
+        clipped = clip_percentiles(voxels, config.mr_percentiles)
+        image = _resampled(_smoothed(clipped, placement), placement, grid)
         image = z_score(image, mask & (_resampled(region, placement, grid) > 0.5))
     image = np.where(mask, image, np.float32(0))
     if case["label"] is None:
@@ -131,14 +131,16 @@ def _windowed(voxels: np.ndarray, config: CohortConfig) -> np.ndarray:
     return np.asarray(scale(voxels), dtype=np.float32)
 
 
+def _smoothed(voxels: np.ndarray, placement: Placement) -> np.ndarray:
+    """Blur by the difference of the two voxel widths, along axes that become coarser."""
+    sigma = np.sqrt(np.maximum(placement.scale**2 - 1, 0)) / _FWHM_PER_SIGMA
+    return gaussian_filter(voxels, sigma, mode="nearest") if sigma.any() else voxels
+
+
 def _resampled(voxels: np.ndarray, placement: Placement, grid: CommonGrid) -> np.ndarray:
     """Values at the grid's voxels, (D, H, W) float32; beyond the border its nearest value."""
     if placement.is_shift:
         return _shifted(voxels, placement.offset.astype(int), grid)
-    # Gaussian whose width is the difference of the two voxel widths, in native voxels
-    sigma = np.sqrt(np.maximum(placement.scale**2 - 1, 0)) / _FWHM_PER_SIGMA
-    if sigma.any():
-        voxels = gaussian_filter(voxels, sigma, mode="nearest")
     step = torch.eye(4, dtype=torch.float64)
     step[:3, :3] = torch.from_numpy(np.diag(placement.scale))
     step[:3, 3] = torch.from_numpy(placement.offset)

@@ -1,0 +1,53 @@
+"""Check `dream_ablation`: does the learned prior beat chance?"""
+
+from dreamorph.hallucination.comparisons import Difference, arm_results, paired_difference
+from dreamorph.hallucination.config import AuditConfig
+from dreamorph.hallucination.evidence import NetEvidence
+from dreamorph.hallucination.registry import check
+from dreamorph.hallucination.result import Finding
+from dreamorph.hallucination.statistics import holm
+
+RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 and Holm p < 0.05"
+
+
+@check(
+    "dream_ablation",
+    stage="nets",
+    severity="claim",
+    quantity="mean difference per subject, dream - random warps of equal energy",
+    unit="metric",
+    source="Hauberg et al. 2016; Lee, Sabuncu & Dalca 2019",
+)
+def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
+    """The judged arm against every other arm; the rule concerns random warps of equal energy.
+
+    The p-values of all the comparisons are corrected by Holm.
+    """
+    judged = arm_results(evidence, evidence.arm)
+    others = [arm for arm in dict.fromkeys(evidence.cases["arm"]) if arm != evidence.arm]
+    found = {
+        arm: paired_difference(judged, arm_results(evidence, arm), evidence.metric, config)
+        for arm in others
+    }
+    random = found.get(evidence.random_arm)
+    if random is None:
+        why = f"no arm {evidence.random_arm!r} to compare with"
+        return Finding(float("nan"), 0.0, RULE, 0, False, why)
+    if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
+        return Finding(float("nan"), 0.0, RULE, random.n, False, "; ".join(problems))
+    adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
+    detail = _describe(found, adjusted, evidence.arm)
+    if random.n < config.min_test_subjects:
+        why = f"underpowered: {random.n} test subjects; {detail}"
+        return Finding(random.mean, 0.0, RULE, random.n, None, why)
+    better = random.low > 0 and adjusted[evidence.random_arm] < 1 - config.confidence
+    if not better:
+        detail += "; not better than random warps"
+    return Finding(random.mean, 0.0, RULE, random.n, better, detail)
+
+
+def _describe(found: dict[str, Difference], adjusted: dict[str, float], judged: str) -> str:
+    return "; ".join(
+        f"{judged} - {arm}: {difference}, Holm p = {adjusted[arm]:.3g}"
+        for arm, difference in found.items()
+    )

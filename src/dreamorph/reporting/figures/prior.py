@@ -1,0 +1,154 @@
+"""What the prior learned, as images of the common anatomy moved along it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dreamorph.reporting.figures import planes
+from dreamorph.reporting.figures.population import Template, template
+from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.style import CLASS_MARKS, horizontal_grid, new_figure, plain, styled
+from dreamorph.spatial import exp_velocity, extent, points_like, resample
+
+_MODES = 3
+_DEVIATIONS = 2.0
+_GRID_STEP_MM = 4.0
+_MEAN_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 0.9}
+_MEAN_LEGEND = {"outline of the mean": {"color": "white", "linestyle": ":"}}
+
+
+@styled
+def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
+    """First modes of a class: the mean anatomy two standard deviations to either side."""
+    common = template(inputs)
+    if isinstance(common, str) or inputs.prior is None:
+        return common if isinstance(common, str) else "No prior was learned."
+    gaussian = inputs.prior.gaussians[cls]
+    count = min(_MODES, len(gaussian.variances))
+    if count == 0:
+        return "All members look alike to the prior: it has no mode to show."
+    middle = inputs.prior.mean(cls)
+    mean = common.moved(middle)
+    plane = planes.widest_plane(mean.labels[0, 0], mean.mask[0, 0])
+    at = planes.focus(mean.labels[0, 0], mean.mask[0, 0])[plane.axis]
+    figure, axes = _sheet(mean, plane, count, 4)
+    for row in range(count):
+        step = _DEVIATIONS * inputs.prior.mode(row, cls)
+        volumes = [common.moved(middle - step), mean, common.moved(middle + step)]
+        for ax, volume in zip(axes[row], volumes, strict=False):
+            _draw(ax, volume, plane, at, None if volume is mean else mean)
+        _draw(axes[row, 3], mean, plane, at, None, outlines=False)
+        _warped_grid(axes[row, 3], mean, step, plane, at)
+        axes[row, 0].set_ylabel(f"mode {row + 1}")
+        planes.letters(axes[row, 0], plane)
+    titles = (f"−{_DEVIATIONS:g} SD", "mean", f"+{_DEVIATIONS:g} SD", f"grid at +{_DEVIATIONS:g} SD")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
+    planes.legend(figure, mean.names, _MEAN_LEGEND)
+    return figure
+
+
+@styled
+def draws(inputs: ReportInputs, count: int = 5) -> Figure | str:
+    """The mean anatomy of each class and random subjects drawn around it."""
+    common = template(inputs)
+    if isinstance(common, str) or inputs.prior is None:
+        return common if isinstance(common, str) else "No prior was learned."
+    classes = inputs.prior.class_names[:4]
+    plane = planes.widest_plane(common.labels[0, 0], common.mask[0, 0])
+    at = planes.focus(common.labels[0, 0], common.mask[0, 0])[plane.axis]
+    figure, axes = _sheet(common, plane, len(classes), count + 1)
+    for row, cls in enumerate(classes):
+        mean = common.moved(inputs.prior.mean(cls))
+        _draw(axes[row, 0], mean, plane, at, None)
+        for column in range(count):
+            field = inputs.prior.draw(column, cls).field
+            _draw(axes[row, column + 1], common.moved(field), plane, at, mean)
+        planes.letters(axes[row, 0], plane)
+        if cls is not None:
+            axes[row, 0].set_ylabel(plain(cls, 18))
+    for column, ax in enumerate(axes[0]):
+        ax.set_title(f"drawn {column}" if column else "mean")
+    planes.legend(figure, common.names, _MEAN_LEGEND)
+    return figure
+
+
+@styled
+def spectrum(inputs: ReportInputs) -> Figure | str:
+    """How the variance is shared among the modes of each class."""
+    if inputs.prior is None:
+        return "No prior was learned."
+    figure = new_figure(4.6, 2.7)
+    ax = figure.subplots()
+    for index, cls in enumerate(inputs.prior.class_names):
+        gaussian = inputs.prior.gaussians[cls]
+        share = (1 - gaussian.shrinkage) * gaussian.variances / gaussian.variances.sum()
+        colour, symbol = CLASS_MARKS[index % len(CLASS_MARKS)]
+        name = "all members" if cls is None else plain(cls)
+        ax.plot(
+            np.arange(len(share)) + 1, 100 * share.cumsum(0).numpy(),
+            color=colour, marker=symbol, markersize=3.5, linewidth=1.2, label=name,
+        )  # fmt: skip
+    ax.set_xlabel("modes, strongest first")
+    ax.set_ylabel("% of modelled variance")
+    ax.set_ylim(0, 100)
+    ax.axhspan(100 * (1 - gaussian.shrinkage), 100, color="#e9ecef", zorder=0)
+    ax.text(1, 98, "smooth residual", va="top", fontsize=8.5)
+    horizontal_grid(ax)
+    if len(inputs.prior.class_names) > 1:
+        ax.legend(loc="best")
+    return figure
+
+
+def _sheet(
+    volume: Template, plane: planes.Plane, rows: int, columns: int
+) -> tuple[Figure, np.ndarray]:
+    edges = extent(volume.image.shape[2:], volume.spacing_mm)
+    column, row = (a for a in range(3) if a != plane.axis)
+    width = 9.6 / columns
+    figure = new_figure(9.6, rows * width * edges[row] / edges[column] + 0.65)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _draw(
+    ax: Axes,
+    volume: Template,
+    plane: planes.Plane,
+    at: int,
+    mean: Template | None,
+    outlines: bool = True,
+) -> None:
+    levels = planes.window(volume.image, volume.mask)
+    planes.show(ax, volume.image[0, 0], plane, at, volume.spacing_mm, levels, volume.mask[0, 0])
+    if outlines:
+        planes.contours(ax, volume.labels[0, 0], plane, at)
+    if mean is not None:
+        planes.contours(ax, mean.labels[0, 0], plane, at, **_MEAN_LINE)
+
+
+def _warped_grid(
+    ax: Axes, volume: Template, velocity: torch.Tensor, plane: planes.Plane, at: int
+) -> None:
+    """Where the lines of a regular grid in the slice go, seen in that slice."""
+    shape, spacing = volume.image.shape[2:], volume.spacing_mm
+    edges = extent(shape, spacing)
+    moved = resample(exp_velocity(velocity[None], edges), shape) + points_like(shape, spacing)
+    axes = [a for a in range(3) if a != plane.axis]
+    lines = [_view_index(moved[0, a], a, shape, spacing).select(plane.axis, at) for a in axes]
+    column, row = (line.numpy() for line in lines)
+    steps = [max(1, round(_GRID_STEP_MM / spacing[a])) for a in axes]
+    style = {"color": "#7fdbff", "linewidth": 0.7}
+    ax.plot(column[:: steps[0]].T, row[:: steps[0]].T, **style)
+    ax.plot(column[:, :: steps[1]], row[:, :: steps[1]], **style)
+    ax.set_xlim(-0.5, shape[axes[0]] - 0.5)
+    ax.set_ylim(shape[axes[1]] - 0.5, -0.5)
+
+
+def _view_index(
+    points: torch.Tensor, axis: int, shape: Sequence[int], spacing_mm: Sequence[float]
+) -> torch.Tensor:
+    """Grid millimetres along an axis as the (flipped) pixel of the view."""
+    return (shape[axis] - 1) / 2 - points / spacing_mm[axis]

@@ -1,0 +1,162 @@
+"""Dreams: identities, provenance, determinism."""
+
+import pandas as pd
+import pytest
+import torch
+
+from dreamorph.dreaming import (
+    AffineWarpConfig,
+    AffineWarps,
+    Dreamer,
+    DreamWarps,
+    ElasticWarpConfig,
+    ElasticWarps,
+    IdentityWarps,
+)
+from dreamorph.dreaming.dreams import recipes_from_table, recipes_to_table
+from dreamorph.dreaming.samplers import random_affine
+from dreamorph.errors import DreamError
+from dreamorph.prior import DeformationPrior
+from dreamorph.spatial import affine_exp, gaussian_smooth
+
+SHAPE, COARSE, EXTENT = (16, 18, 14), (8, 9, 7), (32.0, 36.0, 28.0)
+
+
+def make_prior(n: int = 6, classes: list[str | None] | None = None) -> DeformationPrior:
+    generator = torch.Generator().manual_seed(0)
+    fields = gaussian_smooth(torch.randn(n, 3, *COARSE, generator=generator), 2.0) * 6
+    logs = torch.zeros(n, 4, 4, dtype=torch.float64)
+    logs[:, :3] = 0.05 * torch.randn(n, 3, 4, generator=generator, dtype=torch.float64)
+    names = [f"case_{k}" for k in range(n)]
+    return DeformationPrior().fit(
+        fields - fields.mean(0), EXTENT, affine_exp(logs), names, names, classes
+    )
+
+
+def make_volumes(n: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = gaussian_smooth(torch.randn(n, 1, *SHAPE, generator=generator), 1.5)
+    labels = (images > 0.05).byte() + (images > 0.15).byte()
+    return images, labels
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_same_generator_dreams_the_same() -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    first = Dreamer(prior).dream(images, labels, 5, generator=generator())
+    again = Dreamer(prior).dream(images, labels, 5, generator=generator())
+    other = Dreamer(prior).dream(images, labels, 5, generator=generator(1))
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_a_recipe_replays_its_dream_bit_for_bit_even_from_csv(tmp_path: object) -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    dreams = Dreamer(prior).dream(images[:4], labels[:4], 6, generator=generator())
+    table = pd.read_csv(pd.io.common.StringIO(recipes_to_table(dreams.recipes).to_csv(index=False)))
+    recipes = recipes_from_table(table)
+    assert tuple(recipes) == dreams.recipes
+    again = Dreamer(prior).replay(images[:4], labels[:4], recipes)
+    assert torch.equal(dreams.images, again.images)
+    one = Dreamer(prior).replay(images[:4], labels[:4], recipes[2:3])
+    assert torch.allclose(dreams.images[2:3], one.images, atol=1e-6)
+
+
+def test_a_dream_of_the_source_itself_is_the_source() -> None:
+    """With the drawn target at the source's own place, the chain is the identity."""
+    prior = make_prior()
+    dreamer = Dreamer(prior)
+    recipes = dreamer.recipes(3, [2], generator())
+    transform = dreamer.transforms(recipes, SHAPE)
+    draws = [prior.draw(r.seed) for r in recipes]
+    fields = torch.stack([d.field for d in draws])
+    expected = prior.fields[2] - fields
+    assert torch.equal(transform.velocity, expected)
+    own = transform.velocity * 0
+    assert torch.equal(own, prior.fields[[2, 2, 2]] - prior.fields[2])
+    assert torch.allclose(transform.post[0], prior.affines[2])
+    assert torch.allclose(transform.pre[0] @ draws[0].affine, torch.eye(4).double(), atol=1e-9)
+
+
+def test_sources_come_up_evenly_and_keep_their_class() -> None:
+    classes: list[str | None] = ["a", "a", "a", "a", "b", "b"]
+    prior = make_prior(classes=classes)
+    recipes = Dreamer(prior).recipes(24, [0, 1, 2, 4, 5], generator())
+    counts = pd.Series([r.source for r in recipes]).value_counts()
+    assert counts.to_dict() == {"case_0": 4, "case_1": 4, "case_2": 4, "case_4": 6, "case_5": 6}
+    by_name = dict(zip(prior.members, classes, strict=True))
+    assert all(r.cls == by_name[r.source] for r in recipes)
+
+
+def test_labels_move_with_the_image() -> None:
+    """An image that shows its own label: the dreamed image must show the dreamed label."""
+    prior, (_, labels) = make_prior(), make_volumes()
+    dreams = Dreamer(prior).dream((labels == 1).float(), labels, 6, generator=generator())
+    agree = ((dreams.images > 0.5) == (dreams.labels == 1)).float().mean()
+    assert agree > 0.97
+
+
+def test_outside_the_mask_there_is_nothing() -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    masks = torch.zeros_like(labels, dtype=torch.bool)
+    masks[..., 3:13, 3:15, 3:11] = True
+    dreams = Dreamer(prior).dream(images + 5, labels, 4, generator=generator(), masks=masks)
+    assert (dreams.images[~dreams.masks] == 0).all()
+    assert (dreams.labels[~dreams.masks] == 0).all()
+    assert 0.1 < dreams.masks.float().mean() < 0.9
+
+
+def test_a_source_without_a_class_is_refused_where_there_are_classes() -> None:
+    prior = make_prior(classes=["a", "a", "a", "b", "b", None])
+    with pytest.raises(DreamError, match="case_5 has class None"):
+        Dreamer(prior).recipes(2, [5], generator())
+
+
+def test_elastic_warps_have_the_energy_asked_for() -> None:
+    warps = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(sigma_mm=5.0), 4.0)
+    _, transform = warps.sample(torch.zeros(200, dtype=torch.long), generator())
+    assert transform.velocity is not None
+    energy = transform.velocity.square().sum(1).mean()
+    assert energy == pytest.approx(4.0, rel=0.1)
+
+
+def test_dream_warps_draw_from_the_accepted_only() -> None:
+    prior = make_prior()
+    dreamer = Dreamer(prior)
+    recipes = dreamer.recipes(4, [1, 3], generator())
+    rows = ["case_3", "case_1"]
+    warps = DreamWarps(dreamer, recipes, rows, SHAPE, fraction=0.5)
+    members = torch.zeros(40, dtype=torch.long)
+    sources, transform = warps.sample(members, generator())
+    still = (transform.pre == torch.eye(4)).all(dim=2).all(dim=1)
+    assert 5 < int(still.sum()) < 35
+    assert (sources[still] == 0).all()
+    assert {int(s) for s in sources[~still]} == {0, 1}
+    with pytest.raises(DreamError, match="no accepted dream"):
+        DreamWarps(dreamer, [], rows, SHAPE)
+
+
+def test_affine_maps_stay_in_their_range_and_keep_the_warp() -> None:
+    config = AffineWarpConfig(rotation_deg=10, log_scale=0.1, shear=0.0, shift_mm=2.0)
+    matrices = random_affine(500, 3, config, generator())
+    determinant = torch.linalg.det(matrices)
+    assert determinant.log().abs().max() <= 0.3 + 1e-9
+    assert determinant.log().abs().max() > 0.15
+    assert matrices[:, :3, 3].abs().max() < 3.0
+    inner = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(), 4.0)
+    members = torch.arange(3)
+    sources, moved = AffineWarps(inner, config).sample(members, generator())
+    _, bare = inner.sample(members, generator())
+    assert torch.equal(sources, members)
+    assert torch.equal(moved.velocity, bare.velocity)
+    assert not torch.equal(moved.pre, bare.pre)
+
+
+def test_identity_warps_change_nothing() -> None:
+    images, _ = make_volumes()
+    sources, transform = IdentityWarps(SHAPE, (2.0, 2.0, 2.0)).sample(torch.arange(6), generator())
+    assert torch.allclose(transform.warp(images[sources]), images, atol=1e-5)

@@ -1,0 +1,113 @@
+"""The prior: what it learns from a population that is known."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamorph.errors import PriorError
+from dreamorph.prior import DeformationPrior, PriorConfig
+from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
+from dreamorph.prior.gaussian import fit_class
+
+SHAPE, EXTENT = (12, 14, 10), (24.0, 28.0, 20.0)
+
+
+def population(n: int, seed: int = 0, rank: int = 2, ndim: int = 3) -> torch.Tensor:
+    """Fields spanned by a few smooth modes plus a little smooth noise."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = CosineBasis.up_to(SHAPE[:ndim], EXTENT[:ndim], 8.0)
+    falloff = (1 + (20 * basis.frequency()) ** 2) ** -1.0
+    modes = torch.randn(rank, basis.size, generator=generator, dtype=torch.float64) * falloff
+    scores = torch.randn(n, rank, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, basis.size, generator=generator, dtype=torch.float64) * falloff
+    return basis.synthesise(3 * scores @ modes + 0.5 * noise).float()
+
+
+def test_the_cosine_basis_is_orthonormal_and_complete_within_its_band() -> None:
+    basis = CosineBasis.up_to(SHAPE, EXTENT, 4.0)
+    coefficients = torch.randn(3, basis.size, dtype=torch.float64)
+    fields = basis.synthesise(coefficients)
+    assert torch.allclose(basis.analyse(fields), coefficients)
+    assert fields.square().sum() == pytest.approx(float(coefficients.square().sum()))
+
+
+def test_a_sobolev_spectrum_is_found_again() -> None:
+    frequency = torch.linspace(0.001, 0.2, 4000, dtype=torch.float64)
+    truth = 3.0 * (1 + (20.0 * frequency) ** 2) ** -2.0
+    generator = torch.Generator().manual_seed(0)
+    seen = truth * torch.randn(4000, generator=generator, dtype=torch.float64).square()
+    assert (sobolev_spectrum(frequency, seen) / truth).log().abs().max() < 0.3
+
+
+def test_samples_have_the_variance_of_the_population() -> None:
+    fields = population(40)
+    prior = DeformationPrior().fit(fields, EXTENT)
+    drawn = prior.sample(200, torch.Generator().manual_seed(1))
+    assert drawn.var(0).mean() / fields.var(0).mean() == pytest.approx(1.0, abs=0.2)
+    assert prior.energy() == pytest.approx(
+        float(fields.var(0).sum() / fields[0, 0].numel()), rel=0.1
+    )
+
+
+def test_low_rank_structure_is_preferred_to_noise() -> None:
+    prior = DeformationPrior().fit(population(30), EXTENT)
+    assert prior.diagnostics["shrinkage"] <= 0.3
+    assert prior.diagnostics["compactness_3"] > 0.7
+    assert prior.diagnostics["coverage"] == pytest.approx(1.0, abs=0.4)
+    own, foreign = population(1, seed=0), population(1, seed=9)
+    assert prior.log_density(own) > prior.log_density(foreign)
+
+
+def test_the_density_is_that_of_the_dense_gaussian() -> None:
+    points = torch.randn(6, 5, dtype=torch.float64)
+    gaussian = fit_class(points, [None] * 6, None, 4.0)
+    gaussian = type(gaussian)(gaussian.mean, gaussian.modes, gaussian.variances, 0.3)
+    covariance = torch.cov(points.T)
+    dense = 0.7 * covariance + 0.3 * covariance.trace() / 5 * torch.eye(5, dtype=torch.float64)
+    expected = torch.distributions.MultivariateNormal(points.mean(0), dense).log_prob(points)
+    assert torch.allclose(gaussian.log_density(points), expected)
+
+
+def test_classes_differ_in_their_mean_and_share_the_rest() -> None:
+    fields = population(24)
+    shift = population(1, seed=7)[0]
+    classes = ["a"] * 12 + ["b"] * 12
+    fields[12:] += shift
+    prior = DeformationPrior().fit(fields, EXTENT, classes=classes)
+    assert prior.class_names == ["a", "b"]
+    difference = prior.mean("b") - prior.mean("a")
+    cosine = torch.nn.functional.cosine_similarity(difference.flatten(), shift.flatten(), dim=0)
+    assert cosine > 0.6
+    with pytest.raises(PriorError, match="unknown class"):
+        prior.draw(0, "c")
+
+
+def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:
+    prior = DeformationPrior(PriorConfig(modes=3)).fit(population(8), EXTENT)
+    prior.save(tmp_path / "prior.pt")
+    again = DeformationPrior.load(tmp_path / "prior.pt")
+    first, second = prior.draw(5), again.draw(5)
+    assert torch.equal(first.field, second.field)
+    assert torch.equal(first.affine, second.affine)
+    assert first.coefficients == second.coefficients
+    assert again.fingerprint == prior.fingerprint
+    assert not torch.equal(first.field, prior.draw(6).field)
+    (tmp_path / "broken.pt").write_bytes(b"")
+    with pytest.raises(PriorError, match=r"broken\.pt is not a deformation prior"):
+        DeformationPrior.load(tmp_path / "broken.pt")
+
+
+def test_it_works_in_two_dimensions() -> None:
+    prior = DeformationPrior().fit(population(8, ndim=2), EXTENT[:2])
+    assert prior.sample(2).shape == (2, 2, *SHAPE[:2])
+    assert prior.draw(0).affine.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [(torch.zeros(2, 3, *SHAPE), "three volumes"), (population(4) * float("nan"), "not finite")],
+)
+def test_too_little_or_bad_input_is_refused(fields: torch.Tensor, message: str) -> None:
+    with pytest.raises(PriorError, match=message):
+        DeformationPrior().fit(fields, EXTENT)

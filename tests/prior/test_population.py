@@ -1,0 +1,69 @@
+"""Population maps from pairwise maps."""
+
+import pytest
+import torch
+
+from dreamorph.errors import PriorError
+from dreamorph.prior import population_affines, population_fields
+from dreamorph.spatial import affine_exp, affine_log
+
+PAIRS = [(0, 1), (1, 2), (2, 3), (3, 0), (0, 2)]
+FIXED, MOVING = zip(*PAIRS, strict=True)
+
+
+def test_consistent_differences_give_back_the_fields() -> None:
+    truth = torch.randn(4, 3, 5, 6, 4)
+    truth -= truth.mean(0)
+    velocities = torch.stack([truth[j] - truth[i] for i, j in PAIRS])
+    assert torch.allclose(population_fields(velocities, FIXED, MOVING, 4), truth, atol=1e-5)
+
+
+def test_noise_of_the_pairs_is_averaged_down() -> None:
+    """Ten volumes in all 45 pairs: the error of a field is far below that of a pair."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(i, j) for i in range(10) for j in range(i)]
+    fixed, moving = zip(*pairs, strict=True)
+    noise = torch.randn(len(pairs), 2000, generator=generator)
+    fields = population_fields(noise, fixed, moving, 10)
+    assert fields.var() == pytest.approx(9 / 10 / 10, rel=0.05)
+
+
+def test_pairs_carry_twice_the_variance_of_the_population() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(12, 500, generator=generator)
+    pairs = [(i, j) for i in range(12) for j in range(i)]
+    fixed, moving = zip(*pairs, strict=True)
+    velocities = truth[list(moving)] - truth[list(fixed)]
+    fields = population_fields(velocities, fixed, moving, 12)
+    assert velocities.square().mean() / fields.var(0).mean() == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_distrusted_pair_hardly_counts() -> None:
+    truth = torch.randn(4, 10)
+    truth -= truth.mean(0)
+    velocities = torch.stack([truth[j] - truth[i] for i, j in PAIRS])
+    velocities[4] += 100
+    weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 1e-9])
+    assert torch.allclose(
+        population_fields(velocities, FIXED, MOVING, 4, weights), truth, atol=1e-4
+    )
+
+
+def test_separate_groups_are_refused() -> None:
+    with pytest.raises(PriorError, match="2 separate groups"):
+        population_fields(torch.zeros(2, 3), [0, 2], [1, 3], 4)
+
+
+def test_affine_maps_are_reconciled_despite_one_gone_wrong() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logs = torch.zeros(6, 4, 4, dtype=torch.float64)
+    logs[:, :3] = 0.1 * torch.randn(6, 3, 4, generator=generator, dtype=torch.float64)
+    maps = affine_exp(logs - logs.mean(0))
+    pairs = [(i, j) for i in range(6) for j in range(i)]
+    affines = torch.stack([maps[j] @ torch.linalg.inv(maps[i]) for i, j in pairs])
+    affines[3, 0, 3] += 20.0
+    fixed, moving = zip(*pairs, strict=True)
+    found = population_affines(affines, fixed, moving, 6, iterations=20)
+    relative = affine_log(found[2:3] @ torch.linalg.inv(found[0:1]))
+    expected = affine_log(maps[2:3] @ torch.linalg.inv(maps[0:1]))
+    assert (relative - expected).abs().max() < 0.05

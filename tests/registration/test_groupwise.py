@@ -1,0 +1,101 @@
+"""Choosing pairs, registering them in resumable chunks, and setting bad ones aside."""
+
+import networkx as nx
+import pandas as pd
+import pytest
+import torch
+
+from dreamorph.errors import CohortError
+from dreamorph.registration import AffineConfig, RegistrationConfig, VelocityConfig
+from dreamorph.registration.groupwise import Group, quality_table, register_plan
+from dreamorph.registration.pairing import PairingConfig, choose_pairs
+from dreamorph.spatial import gaussian_smooth
+
+TINY = RegistrationConfig(
+    affine=AffineConfig(levels=(2,), iterations=(3,)),
+    velocity=VelocityConfig(levels=(2,), iterations=(3,)),
+)
+
+
+def make_group(n: int = 5) -> Group:
+    generator = torch.Generator().manual_seed(0)
+    images = gaussian_smooth(torch.randn(n, 1, 12, 12, 12, generator=generator), 2.0) * 10
+    labels = (images > 0.5).byte()
+    return Group(
+        images,
+        labels,
+        torch.ones_like(labels, dtype=torch.bool),
+        torch.tensor([True] * 3 + [False] * (n - 3)),
+        (1.0, 1.0, 1.0),
+        tuple(f"f{k}" for k in range(n)),
+    )
+
+
+def test_all_labelled_pairs_and_a_budget_of_unlabelled_ones() -> None:
+    plan = choose_pairs([0, 1, 2, 3], [4, 5], [None] * 6, PairingConfig(per_unlabelled=2))
+    labelled = plan[plan.kind == "labelled"]
+    assert len(labelled) == 6
+    assert (labelled.fixed < labelled.moving).all()
+    assert plan[plan.kind == "unlabelled"].moving.value_counts().to_dict() == {4: 2, 5: 2}
+    assert not plan.duplicated(["fixed", "moving"]).any()
+
+
+def test_classes_are_paired_within_and_joined_by_bridges() -> None:
+    classes = ["a", "a", "b", "b", "c", "a", None]
+    plan = choose_pairs([0, 1, 2, 3, 4], [5, 6], classes, PairingConfig(per_unlabelled=1))
+    graph = nx.Graph(list(zip(plan.fixed, plan.moving, strict=True)))
+    assert nx.is_connected(graph)
+    assert {0, 1} >= set(plan[plan.moving == 5].fixed)
+
+
+def test_a_small_budget_still_leaves_one_piece() -> None:
+    plan = choose_pairs(range(30), [], [None] * 30, PairingConfig(labelled=40))
+    assert 29 <= len(plan) <= 42
+    assert nx.is_connected(nx.Graph(list(zip(plan.fixed, plan.moving, strict=True))))
+
+
+def test_one_labelled_volume_is_too_few() -> None:
+    with pytest.raises(CohortError, match="two labelled"):
+        choose_pairs([3], [1, 2], [None] * 4, PairingConfig())
+
+
+def test_finished_pairs_are_not_done_again_and_the_rest_comes_out_alike() -> None:
+    group = make_group()
+    plan = choose_pairs([0, 1, 2], [3, 4], [None] * 5, PairingConfig(per_unlabelled=1))
+    keys = group.keys(plan, TINY, "pair")
+    whole: dict[str, dict] = {}
+    for item in register_plan(group, plan, keys, TINY, set()):
+        whole |= item
+    assert list(whole) == [*sorted(whole, key=keys.index)]
+    assert set(whole) == set(keys)
+    resumed: dict[str, dict] = {}
+    for item in register_plan(group, plan, keys, TINY, set(keys[:2])):
+        resumed |= item
+    assert set(resumed) == set(keys[2:])
+    for key, item in resumed.items():
+        assert torch.equal(item["velocity"], whole[key]["velocity"])
+
+
+def test_keys_follow_what_a_result_depends_on_and_nothing_else() -> None:
+    group = make_group()
+    plan = choose_pairs([0, 1, 2], [3], [None] * 4, PairingConfig(per_unlabelled=1))
+    keys = group.keys(plan, TINY, "pair")
+    assert len(set(keys)) == len(keys)
+    assert group.keys(plan, TINY.model_copy(update={"batch_size": 2}), "pair") == keys
+    assert group.keys(plan, TINY.model_copy(update={"window": 7}), "pair") != keys
+    moved = group.in_common_space(torch.eye(4).double().repeat(5, 1, 1) * 1.01)
+    assert not set(moved.keys(plan, TINY, "pair")) & set(keys)
+
+
+def test_a_folding_or_worsening_pair_is_set_aside_with_its_reason() -> None:
+    plan = pd.DataFrame({"fixed": [0, 0, 1], "moving": [1, 2, 2], "kind": ["labelled"] * 3})
+    good = {"similarity": 0.8, "dice": 0.7, "folded": 0, "inverse_error_mm": 0.01}
+    good |= {"log_jacobian_min": -1.0, "log_jacobian_max": 1.0}
+    before = good | {"similarity": 0.5}
+    results = [
+        {"before": before, "after": good},
+        {"before": before, "after": good | {"folded": 3}},
+        {"before": before, "after": good | {"similarity": 0.4}},
+    ]
+    reasons = quality_table(plan, results).set_aside.to_list()
+    assert reasons == ["", "folds in 3 voxels", "similarity fell from 0.500 to 0.400"]

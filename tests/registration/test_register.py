@@ -1,0 +1,145 @@
+"""Registration of volumes whose true map is known."""
+
+import pytest
+import torch
+
+from dreamorph.errors import RegistrationError
+from dreamorph.registration import (
+    AffineConfig,
+    RegistrationConfig,
+    VelocityConfig,
+    register,
+)
+from dreamorph.registration.quality import hard_dice
+from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth
+
+QUICK = RegistrationConfig(
+    affine=AffineConfig(iterations=(40, 20)), velocity=VelocityConfig(iterations=(20, 20, 20))
+)
+
+
+def texture(shape: tuple[int, ...], seed: int = 0, batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch, 1, *shape, generator=generator)
+    return gaussian_smooth(noise, 2.0) * 10
+
+
+def known_warp(
+    shape: tuple[int, ...], size_mm: float, seed: int = 1, batch: int = 1
+) -> SpatialTransform:
+    generator = torch.Generator().manual_seed(seed)
+    ndim = len(shape)
+    field = torch.randn(batch, ndim, *[n // 2 for n in shape], generator=generator)
+    field = gaussian_smooth(field, 2.5)
+    field *= size_mm / field.norm(dim=1).mean()
+    still = SpatialTransform.identity(batch, shape, [1.0] * ndim)
+    return SpatialTransform(still.pre, field, still.post, still.shape, still.spacing_mm)
+
+
+def error_mm(found: SpatialTransform, truth: SpatialTransform, margin: int = 6) -> torch.Tensor:
+    inner = (slice(None), slice(None), *[slice(margin, -margin)] * len(truth.shape))
+    return (found.points() - truth.points())[inner].norm(dim=1).mean()
+
+
+@pytest.mark.parametrize("shape", [(40, 44), (28, 32, 30)])
+def test_a_known_warp_is_recovered_in_2d_and_3d(shape: tuple[int, ...]) -> None:
+    moving, truth = texture(shape), known_warp(shape, 1.5)
+    config = QUICK.model_copy(update={"affine": None})
+    result = register(truth.warp(moving), moving, config, spacing=[1.0] * len(shape))
+    assert error_mm(result.transform, truth) < 0.35
+    assert not result.transform.folded().any()
+
+
+def test_a_known_affine_map_is_recovered() -> None:
+    shape = (28, 32, 30)
+    log = torch.zeros(1, 4, 4, dtype=torch.float64)
+    log[0, 0, 1], log[0, 1, 0], log[0, 2, 2] = 0.15, -0.15, 0.1
+    log[0, :3, 3] = torch.tensor([2.0, -1.5, 1.0])
+    still = SpatialTransform.identity(1, shape, (1.0, 1.0, 1.0))
+    truth = still.before(affine_exp(log))
+    moving = texture(shape)
+    result = register(truth.warp(moving), moving, RegistrationConfig(velocity=None))
+    assert error_mm(result.transform, truth) < 0.2
+    with pytest.raises(RegistrationError, match="no velocity"):
+        _ = result.velocity
+
+
+def test_spacing_is_in_millimetres() -> None:
+    shape, truth = (28, 32, 30), known_warp((28, 32, 30), 1.5)
+    moving = texture(shape)
+    config = QUICK.model_copy(update={"affine": None})
+    result = register(truth.warp(moving), moving, config, spacing=(2.0, 2.0, 2.0))
+    found = result.transform.displacement()
+    expected = 2 * truth.displacement()
+    assert (found - expected)[..., 6:-6, 6:-6, 6:-6].norm(dim=1).mean() < 0.7
+
+
+def test_identical_volumes_stay_where_they_are() -> None:
+    volume = texture((20, 20, 20))
+    result = register(volume, volume, QUICK)
+    assert result.transform.displacement().norm(dim=1).mean() < 0.1
+
+
+def test_a_result_does_not_depend_on_its_batch() -> None:
+    shape = (24, 24, 24)
+    moving, truth = texture(shape, batch=3), known_warp(shape, 1.5, batch=3)
+    fixed = truth.warp(moving)
+    masks = torch.ones_like(fixed)
+    masks[1, ..., :4] = 0
+    together = register(fixed, moving, QUICK, fixed_mask=masks, moving_mask=masks)
+    alone = register(fixed[1:2], moving[1:2], QUICK, fixed_mask=masks[1:2], moving_mask=masks[1:2])
+    assert torch.allclose(together.velocity[1:2], alone.velocity, atol=5e-3)
+
+
+def test_padding_has_no_say() -> None:
+    shape = (24, 24, 24)
+    moving, truth = texture(shape), known_warp(shape, 1.0)
+    fixed = truth.warp(moving)
+    mask = torch.zeros_like(fixed)
+    mask[..., 4:20, 4:20, 4:20] = 1
+    clean = register(fixed * mask, moving, QUICK, fixed_mask=mask)
+    noisy = torch.where(mask > 0, fixed, 50 * torch.randn_like(fixed))
+    again = register(noisy, moving, QUICK, fixed_mask=mask)
+    assert torch.allclose(clean.velocity, again.velocity, atol=1e-4)
+
+
+def test_labels_guide_where_the_image_is_silent() -> None:
+    shape = (24, 24, 24)
+    flat = 0.01 * texture(shape)
+    moving_labels = torch.zeros(1, 1, *shape, dtype=torch.uint8)
+    fixed_labels = moving_labels.clone()
+    moving_labels[..., 8:16, 8:16, 8:16] = 1
+    fixed_labels[..., 8:16, 8:18, 8:16] = 1
+    config = QUICK.model_copy(update={"affine": None, "label_weight": 5.0})
+    blind = register(flat, flat, config).warp(moving_labels.float(), labels=True)
+    guided = register(flat, flat, config, fixed_labels, moving_labels)
+    seeing = guided.warp(moving_labels.float(), labels=True)
+    assert hard_dice(fixed_labels, blind.byte()) < 0.9
+    assert hard_dice(fixed_labels, seeing.byte()) > 0.96
+
+
+def test_the_inverse_result_maps_the_other_way() -> None:
+    shape = (24, 24, 24)
+    moving, truth = texture(shape), known_warp(shape, 1.5)
+    result = register(truth.warp(moving), moving, QUICK)
+    there = result.inverse().transform
+    grid = there.points()
+    back = result.transform.map(grid)
+    identity = SpatialTransform.identity(1, shape, (1.0, 1.0, 1.0)).points()
+    assert (back - identity)[..., 5:-5, 5:-5, 5:-5].norm(dim=1).mean() < 0.05
+    assert torch.allclose(result.inverse().inverse().transform.points(), result.transform.points())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"moving": torch.zeros(1, 1, 8, 8, 9)}, "moving has shape"),
+        ({"fixed": torch.full((1, 1, 8, 8, 8), float("nan"))}, "not finite"),
+        ({"fixed_mask": torch.zeros(1, 1, 8, 8, 8)}, "fixed_mask is empty"),
+        ({"fixed": torch.zeros(1, 2, 8, 8, 8)}, "fixed must be"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(change: dict[str, torch.Tensor], message: str) -> None:
+    volumes = {"fixed": torch.zeros(1, 1, 8, 8, 8), "moving": torch.zeros(1, 1, 8, 8, 8)}
+    with pytest.raises(RegistrationError, match=message):
+        register(**(volumes | change))

@@ -1,0 +1,45 @@
+"""Sampling and resampling of grids."""
+
+import pytest
+import torch
+
+from dreamorph.spatial import coarse_shape, extent, points_like, resample, sample
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (4, 7, 6)])
+def test_sampling_at_the_voxel_centres_returns_the_volume(shape: tuple[int, ...]) -> None:
+    spacing = [1.5, 0.7, 2.0][: len(shape)]
+    volume = torch.randn(2, 3, *shape)
+    points = points_like(shape, spacing)
+    assert torch.allclose(sample(volume, points, extent(shape, spacing)), volume, atol=1e-5)
+
+
+def test_points_are_centred_millimetres_in_array_order() -> None:
+    points = points_like((3, 2), (2.0, 10.0))
+    assert points[0, 0, :, 0].tolist() == [-2.0, 0.0, 2.0]
+    assert points[0, 1, 0].tolist() == [-5.0, 5.0]
+
+
+def test_a_linear_ramp_is_interpolated_exactly() -> None:
+    shape, spacing = (8, 9, 10), (1.0, 2.0, 0.5)
+    ramp = points_like(shape, spacing)
+    inside = torch.tensor([[1.3, -2.2, 0.4]]).reshape(1, 3, 1, 1, 1)
+    assert torch.allclose(sample(ramp, inside, extent(shape, spacing)), inside, atol=1e-5)
+
+
+def test_beyond_the_grid_the_border_repeats_or_fades() -> None:
+    volume = torch.full((1, 1, 4, 4), 3.0)
+    far = torch.full((1, 2, 1, 1), 100.0)
+    assert sample(volume, far, (4.0, 4.0)).item() == 3.0
+    assert sample(volume, far, (4.0, 4.0), padding="zeros").item() == 0.0
+
+
+def test_resampling_keeps_a_ramp_in_place() -> None:
+    """A coarse grid of the same extent shares its coordinates with the fine one."""
+    fine, coarse = points_like((8, 8), (1.0, 1.0)), points_like((4, 4), (2.0, 2.0))
+    assert torch.allclose(resample(fine, (4, 4)), coarse)
+    assert torch.allclose(resample(coarse, (8, 8))[..., 1:-1, 1:-1], fine[..., 1:-1, 1:-1])
+
+
+def test_coarse_grids_keep_at_least_four_voxels() -> None:
+    assert coarse_shape((48, 10, 3), 4) == (12, 4, 3)

@@ -1,0 +1,73 @@
+"""The chain affine, diffeomorphism, affine."""
+
+import pytest
+import torch
+
+from dreamorph.spatial import SpatialTransform, affine_exp, affine_log, gaussian_smooth
+from dreamorph.spatial.transform import concatenate
+
+
+def random_transform(shape: tuple[int, ...], seed: int = 0, batch: int = 2) -> SpatialTransform:
+    ndim = len(shape)
+    generator = torch.Generator().manual_seed(seed)
+    log = torch.zeros(2, batch, ndim + 1, ndim + 1, dtype=torch.float64)
+    log[:, :, :ndim] = 0.05 * torch.randn(2, batch, ndim, ndim + 1, generator=generator)
+    velocity = torch.randn(batch, ndim, *[n // 2 for n in shape], generator=generator)
+    velocity = gaussian_smooth(velocity, 2.0) * 4
+    spacing = (1.0, 1.5, 2.0)[:ndim]
+    return SpatialTransform(affine_exp(log[0]), velocity, affine_exp(log[1]), shape, spacing)
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (8, 10, 9)])
+def test_the_identity_leaves_volumes_and_labels_alone(shape: tuple[int, ...]) -> None:
+    still = SpatialTransform.identity(2, shape, (1.0, 1.5, 2.0)[: len(shape)])
+    volume, labels = torch.randn(2, 1, *shape), torch.randint(0, 4, (2, 1, *shape)).byte()
+    assert torch.allclose(still.warp(volume), volume, atol=1e-5)
+    assert torch.equal(still.warp_labels(labels, 3), labels)
+    both = still.warp_with_labels(volume, labels, 3)
+    assert torch.allclose(both[0], volume, atol=1e-5)
+    assert torch.equal(both[1], labels)
+
+
+@pytest.mark.parametrize("shape", [(24, 26), (20, 22, 24)])
+def test_the_inverse_brings_points_back(shape: tuple[int, ...]) -> None:
+    transform = random_transform(shape)
+    middle = torch.rand(1, len(shape), 50, generator=torch.Generator().manual_seed(1))
+    middle = (middle - 0.5) * 8
+    middle = middle.reshape(1, len(shape), 50, *[1] * (len(shape) - 1))
+    back = transform.inverse().map(transform.map(middle))
+    assert (back - middle).norm(dim=1).max() < 0.1
+
+
+def test_a_whole_voxel_shift_moves_the_array() -> None:
+    shift = torch.zeros(1, 4, 4, dtype=torch.float64)
+    shift[0, 0, 3] = 2.0
+    still = SpatialTransform.identity(1, (6, 6, 6), (2.0, 1.0, 1.0))
+    volume = torch.randn(1, 1, 6, 6, 6)
+    moved = still.before(affine_exp(shift)).warp(volume)
+    assert torch.allclose(moved[0, 0, :-1], volume[0, 0, 1:], atol=1e-5)
+
+
+def test_labels_are_never_invented_or_averaged() -> None:
+    transform = random_transform((16, 16, 16), batch=1)
+    labels = torch.zeros(1, 1, 16, 16, 16, dtype=torch.uint8)
+    labels[..., 4:8, 4:12, 4:12] = 1
+    labels[..., 8:12, 4:12, 4:12] = 3
+    warped = transform.warp_labels(labels, 3)
+    assert set(warped.unique().tolist()) == {0, 1, 3}
+
+
+def test_batches_join_and_part() -> None:
+    transform = random_transform((10, 10, 10), batch=3)
+    again = concatenate([transform[:1], transform[1:]])
+    assert torch.equal(again.points(), transform.points())
+    with pytest.raises(ValueError, match="with and without"):
+        concatenate([transform, SpatialTransform.identity(1, (10, 10, 10), (1.0, 1.5, 2.0))])
+
+
+def test_affine_log_and_exp_are_inverse() -> None:
+    matrix = random_transform((8, 8, 8)).pre
+    assert torch.allclose(affine_exp(affine_log(matrix)), matrix, atol=1e-10)
+    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))[None]
+    with pytest.raises(ValueError, match="real logarithm"):
+        affine_log(mirror)

@@ -1,0 +1,69 @@
+"""Exponential and composition of velocity fields: identities that any implementation must meet."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamorph.spatial import compose, exp_velocity, gaussian_smooth, points_like
+
+SHAPES = [(12, 14), (12, 10, 14)]
+
+
+def smooth_field(shape: tuple[int, ...], seed: int, rms_mm: float = 1.5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    field = gaussian_smooth(torch.randn(2, len(shape), *shape, generator=generator), 3.0)
+    return field * (rms_mm / field.square().mean().sqrt())
+
+
+def extent_of(shape: tuple[int, ...], spacing: float = 2.0) -> tuple[float, ...]:
+    return tuple(n * spacing for n in shape)
+
+
+def interior(field: torch.Tensor, margin: int = 3) -> torch.Tensor:
+    index = (slice(None), slice(None), *[slice(margin, -margin)] * (field.dim() - 2))
+    return field[index]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_zero_velocity_moves_nothing(shape: tuple[int, ...]) -> None:
+    zero = torch.zeros(1, len(shape), *shape)
+    assert torch.equal(exp_velocity(zero, extent_of(shape)), zero)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_constant_velocity_shifts_by_itself(shape: tuple[int, ...]) -> None:
+    velocity = torch.ones(1, len(shape), *shape) * 1.25
+    assert torch.allclose(exp_velocity(velocity, extent_of(shape)), velocity, atol=1e-5)
+
+
+@given(seed=st.integers(0, 1000), which=st.sampled_from(SHAPES))
+def test_backward_flow_undoes_forward_flow(seed: int, which: tuple[int, ...]) -> None:
+    velocity, extent = smooth_field(which, seed), extent_of(which)
+    there, back = exp_velocity(velocity, extent), exp_velocity(-velocity, extent)
+    error = interior(compose(back, there, extent)).norm(dim=1)
+    assert error.mean() < 0.1
+    assert interior(there).norm(dim=1).mean() > 10 * error.mean()
+
+
+def test_half_the_time_twice_is_the_whole_time() -> None:
+    velocity, extent = smooth_field((12, 10, 14), 3), extent_of((12, 10, 14))
+    half = exp_velocity(velocity / 2, extent)
+    whole = exp_velocity(velocity, extent)
+    assert interior(compose(half, half, extent) - whole).abs().max() < 0.1
+
+
+def test_a_scaling_flow_has_its_closed_form() -> None:
+    """dx/dt = a x flows to x e^a."""
+    shape, spacing, rate = (24, 24, 24), (1.0, 1.0, 1.0), 0.2
+    points = points_like(shape, spacing)
+    displacement = exp_velocity(-rate * points, extent_of(shape, 1.0), steps=8)
+    expected = points * (torch.exp(torch.tensor(-rate)) - 1)
+    assert (displacement - expected).abs().max() < 0.02
+
+
+def test_the_exponential_has_a_gradient() -> None:
+    velocity = smooth_field((5, 6), 7).double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda v: exp_velocity(v, (10.0, 12.0), steps=2), velocity, atol=1e-4, eps=1e-5
+    )

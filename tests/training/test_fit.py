@@ -1,0 +1,160 @@
+import logging
+
+import pytest
+import torch
+
+from dreamorph.errors import TrainingError
+from dreamorph.training import Arm, MixedWarps, TrainingConfig, predict, train_arm
+from dreamorph.training.checkpoints import newest_intact
+from tests.training.fakes import FakeWarps, classification, segmentation
+
+QUICK = TrainingConfig(
+    steps=10,
+    batch_size=2,
+    channels=(4, 8, 8),
+    epoch_steps=2,
+    checkpoint_every=2,
+    dropout=0.1,
+    progress=False,
+    device="cpu",
+)
+ARM = Arm("dream", MixedWarps(FakeWarps(1.0, 2.0), FakeWarps(1.0), 0.5))
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(step: int):
+    def on_log(at, metrics):
+        if at >= step:
+            raise KilledError
+
+    return on_log
+
+
+def same(one, two) -> bool:
+    return one.history.equals(two.history) and all(
+        torch.equal(one.state[k], two.state[k]) for k in one.state
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return train_arm(ARM, segmentation(), QUICK, seed=1)
+
+
+def test_same_seed_same_network(uninterrupted):
+    torch.manual_seed(123)
+    assert same(uninterrupted, train_arm(ARM, segmentation(), QUICK, seed=1))
+    assert not same(uninterrupted, train_arm(ARM, segmentation(), QUICK, seed=2))
+
+
+def test_arms_start_from_the_same_weights_and_order():
+    """With a learning rate that moves nothing, arms end where they began: at the same place."""
+    still = QUICK.model_copy(update={"learning_rate": 1e-30, "weight_decay": 0.0, "steps": 2})
+    one = train_arm(Arm("none", FakeWarps(), intensity=False), segmentation(), still, 1)
+    two = train_arm(ARM, segmentation(), still, 1)
+    assert all(torch.equal(one.state[k], two.state[k]) for k in one.state)
+
+
+def test_a_killed_training_continues_as_if_it_had_not_been(uninterrupted, tmp_path):
+    for step in (5, 8):
+        with pytest.raises(KilledError):
+            train_arm(ARM, segmentation(), QUICK, 1, tmp_path, killed_after(step))
+    seen = []
+    done = train_arm(ARM, segmentation(), QUICK, 1, tmp_path, lambda step, _: seen.append(step))
+    assert same(uninterrupted, done)
+    assert seen == [9, 10]
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_torn_checkpoint_is_passed_over(uninterrupted, tmp_path, caplog):
+    with pytest.raises(KilledError):
+        train_arm(ARM, segmentation(), QUICK, 1, tmp_path, killed_after(8))
+    (folder,) = tmp_path.iterdir()
+    newest = sorted(folder.glob("*.ckpt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with caplog.at_level(logging.WARNING):
+        assert newest_intact(folder) not in (None, newest)
+    assert newest.name in caplog.text
+    assert same(uninterrupted, train_arm(ARM, segmentation(), QUICK, 1, tmp_path))
+
+
+@pytest.mark.parametrize("what", ["config", "data", "warps"])
+def test_a_checkpoint_of_another_training_is_not_continued(what, tmp_path):
+    with pytest.raises(KilledError):
+        train_arm(ARM, segmentation(), QUICK, 1, tmp_path, killed_after(5))
+    data, config, arm = segmentation(), QUICK, ARM
+    if what == "config":
+        config = QUICK.model_copy(update={"learning_rate": 1e-3})
+    elif what == "data":
+        data.images[0, 0, 8, 8, 8] += 1
+    else:
+        arm = Arm(ARM.name, ARM.sampler, fingerprint="other")
+    seen = []
+    train_arm(arm, data, config, 1, tmp_path, lambda step, _: seen.append(step))
+    assert seen == list(range(1, 11))
+
+
+def test_history_has_every_step_and_every_epoch(uninterrupted):
+    history = uninterrupted.history
+    steps = history.groupby("metric")["step"].apply(list)
+    assert steps["train/loss"] == steps["train/learning_rate"] == list(range(1, 11))
+    assert steps["train/dice_1"] == steps["train/dice_mean"] == [2, 4, 6, 8, 10]
+    assert history["value"].between(0, 10).all()
+
+
+def test_an_odd_number_of_steps_is_trained_and_logged_whole():
+    config = QUICK.model_copy(update={"steps": 5, "epoch_steps": 3})
+    history = train_arm(ARM, segmentation(), config, 1).history
+    steps = history.groupby("metric")["step"].apply(list)
+    assert steps["train/loss"] == [1, 2, 3, 4, 5]
+    assert steps["train/dice_mean"] == [3, 5]
+
+
+def test_balls_are_learned():
+    config = TrainingConfig(
+        steps=60, batch_size=2, channels=(8, 16), epoch_steps=20, progress=False, device="cpu"
+    )
+    data = segmentation()
+    trained = train_arm(Arm("classic", FakeWarps(2.0)), data, config, 0)
+    found = predict(trained.build(), data.images, data.masks)[:, 1] > 0.5
+    true = data.labels[:, 0] == 1
+    assert 2 * (found & true).sum() / (found.sum() + true.sum()) > 0.9
+    assert trained.history["metric"].iloc[-1] == "train/dice_mean"
+
+
+@pytest.mark.parametrize("network", ["densenet", "resnet"])
+def test_sizes_of_balls_are_told_apart(network):
+    config = TrainingConfig(
+        steps=30, batch_size=4, channels=(4, 8, 16), network=network, progress=False, device="cpu"
+    )
+    data = classification()
+    trained = train_arm(Arm("classic", FakeWarps(1.0)), data, config, 0)
+    found = predict(trained.build(), data.images)
+    assert (found.argmax(1) == data.classes).float().mean() >= 0.8
+    assert trained.history["metric"].iloc[-1] == "train/accuracy"
+
+
+def test_a_progress_bar_covers_all_steps(capsys):
+    train_arm(ARM, segmentation(), QUICK.model_copy(update={"progress": True}), 1)
+    shown = capsys.readouterr()
+    assert "dream (seed 1)" in shown.err
+    assert "10/10" in shown.err
+    assert shown.out == ""
+
+
+def test_nothing_is_left_in_the_working_directory(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO):
+        train_arm(ARM, segmentation(), QUICK.model_copy(update={"steps": 2}), 1)
+    assert not list(tmp_path.iterdir())
+    assert caplog.text == ""
+
+
+def test_divergence_is_an_error():
+    data = segmentation()
+    data.images[:] = torch.inf
+    with pytest.raises(TrainingError, match="diverged"):
+        train_arm(ARM, data, QUICK, 1)

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from dreamorph.training import TrainingConfig, build_network, network_spec, predict
+from dreamorph.training.networks import PaddedNetwork
+
+CONFIG = TrainingConfig(channels=(4, 8, 8))
+
+
+@pytest.fixture
+def network():
+    return build_network(network_spec(CONFIG, 1, 3, "segmentation"))
+
+
+class Pointwise(torch.nn.Module):
+    """Logits that depend on each voxel alone: windows must not change them."""
+
+    def forward(self, images):
+        return torch.cat([images, -images, images**2], dim=1)
+
+
+def test_probabilities_sum_to_one_at_another_size(network):
+    images = torch.randn(2, 1, 18, 11, 15, generator=torch.Generator().manual_seed(0))
+    found = predict(network, images)
+    assert found.shape == (2, 3, 18, 11, 15)
+    assert torch.allclose(found.sum(1), torch.ones(2, 18, 11, 15), atol=1e-5)
+
+
+def test_background_is_certain_outside_the_mask(network):
+    images, masks = torch.randn(1, 1, 12, 12, 12), torch.ones(1, 1, 12, 12, 12, dtype=torch.bool)
+    masks[..., :4] = False
+    found = predict(network, images, masks)
+    assert (found[:, 0, ..., :4] == 1).all()
+    assert (found[:, 1:, ..., :4] == 0).all()
+    assert (found[:, 1:, ..., 4:] > 0).all()
+
+
+def test_windows_agree_with_the_whole(monkeypatch):
+    monkeypatch.setattr("dreamorph.training.inference.WINDOW", 8)
+    network = PaddedNetwork(Pointwise(), 4, dense=True)
+    images = torch.randn(1, 1, 20, 17, 13, generator=torch.Generator().manual_seed(0))
+    whole, windows = (predict(network, images, voxel_budget=b) for b in (10**6, 100))
+    assert torch.allclose(whole, windows, atol=1e-5)
+
+
+def test_classes_are_predicted_whole():
+    config = CONFIG.model_copy(update={"network": "densenet"})
+    network = build_network(network_spec(config, 1, 4, "classification"))
+    found = predict(network, torch.randn(3, 1, 16, 16, 16), voxel_budget=10)
+    assert found.shape == (3, 4)
+    assert torch.allclose(found.sum(1), torch.ones(3))
+
+
+def test_the_mode_of_the_network_is_restored(network):
+    for mode in (True, False):
+        network.train(mode)
+        predict(network, torch.zeros(1, 1, 8, 8, 8))
+        assert network.training is mode
