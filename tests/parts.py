@@ -58,6 +58,8 @@ def make_arms(work: Work, arms_done: Any) -> Iterator[dict[str, Any]]:
 
 def add_up(work: Work, items: Any, arms: Any) -> tuple[Any, ...]:
     """Totals, checks and tables of all items and arms."""
+    if work.fail == "interrupt":
+        raise KeyboardInterrupt
     if work.fail == "total":
         raise ZeroDivisionError("a bug in /data/doe_jane/x")
     total = sum(float(item["x"].sum()) for item in items.values())

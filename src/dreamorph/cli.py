@@ -42,7 +42,7 @@ def cli() -> None:
 
 
 def _run(verbose: bool, **options: Any) -> None:
-    with _one_line_errors(verbose), logging_redirect_tqdm():
+    with _one_line_errors(verbose, "; the same command resumes"), logging_redirect_tqdm():
         _check_pipelines([options["pipeline"] or "", *options["pipelines"]])
         kedro_run.callback(**options)
 
@@ -79,9 +79,9 @@ def dashboard(metadata: ProjectMetadata, port: int | None, env: str | None, verb
 
 
 @contextmanager
-def _one_line_errors(verbose: bool) -> Iterator[None]:
+def _one_line_errors(verbose: bool, when_stopped: str = "") -> Iterator[None]:
     """Any error as one line and an exit code; the traceback on request."""
-    verbose = verbose or os.environ.get(DEBUG, "0") not in ("", "0")
+    verbose = verbose or os.environ.get(DEBUG, "") not in ("", "0")
     try:
         with _signals():
             yield
@@ -89,7 +89,7 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
         number = stop.number if isinstance(stop, _SignalledError) else signal.SIGINT
         reason = _STOPPED[signal.Signals(number)]
         _close_run("KILLED", reason)
-        click.echo(f"{reason}; the same command resumes", err=True)
+        click.echo(f"{reason}{when_stopped}", err=True)
         sys.exit(128 + number)
     except (click.exceptions.ClickException, click.exceptions.Exit):
         raise
@@ -106,7 +106,11 @@ def _one_line_errors(verbose: bool) -> Iterator[None]:
 def _signals() -> Iterator[None]:
     """Clusters ask to stop by SIGTERM: close the MLflow run then as for Ctrl-C."""
 
+    main = os.getpid()
+
     def stop(number: int, _: Any) -> None:
+        if os.getpid() != main:  # a forked worker, which its pool asks to end
+            os._exit(128 + number)
         raise _SignalledError(number)
 
     previous = signal.signal(signal.SIGTERM, stop)

@@ -167,16 +167,19 @@ class TrackingHook(MlflowHook):
 
     def close(self, status: str, reason: str) -> None:
         """Close this process's run, if one is open, with a status and a reason."""
-        self.recorder = None
-        if self.run_id is None:
+        run_id, self.run_id, self.recorder = self.run_id, None, None
+        if run_id is None:
             return
-        client: MlflowClient = self.mlflow_config.server._mlflow_client
-        client.set_tag(self.run_id, "error", reason)
-        if not self._already_active_mlflow:  # else it belongs to whoever opened it
-            while mlflow.active_run():
-                mlflow.end_run(status)
-            client.set_terminated(self.run_id, status)
-        self.run_id = None
+        try:
+            client: MlflowClient = self.mlflow_config.server._mlflow_client
+            client.set_tag(run_id, "error", reason)
+            if not self._already_active_mlflow:  # else it belongs to whoever opened it
+                while mlflow.active_run():
+                    mlflow.end_run(status)
+                client.set_terminated(run_id, status)
+        except Exception as error:
+            # Must not hide why the run is closed. The next run marks this one as KILLED.
+            logger.warning("MLflow run %s could not be closed: %s", run_id, one_line(error))
 
     @contextmanager
     def _failing_run(self) -> Iterator[None]:

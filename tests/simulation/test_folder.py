@@ -1,8 +1,10 @@
 import csv
+import os
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 from dreamorph.errors import CohortError
@@ -85,6 +87,16 @@ def test_a_failed_write_leaves_nothing(small, tmp_path, monkeypatch):
     with pytest.raises(CohortError, match="No space left"):
         write_cohort(small, tmp_path / "sim")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed(small, tmp_path):
+    nobody = max(psutil.pids()) + 100_000_000
+    dead = tmp_path / f".tmp-{nobody}-01234567-sim"
+    alive = tmp_path / f".tmp-{os.getpid()}-01234567-sim"
+    for left in (dead, alive):
+        (left / "images").mkdir(parents=True)
+    write_cohort(small, tmp_path / "sim")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, "sim"])
 
 
 def test_a_damaged_truth_is_named(tmp_path):

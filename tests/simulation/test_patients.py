@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from dreamorph.registration import RegistrationConfig, register
+from dreamorph.registration import AffineConfig, RegistrationConfig, VelocityConfig, register
 from dreamorph.simulation import LABEL_NAMES, SimulationConfig, registration_error_mm, simulate
 from dreamorph.spatial import extent, points_like, sample
 from dreamorph.spatial.transform import argmax_labels, one_hot
@@ -41,19 +41,14 @@ def test_splits_classes_and_names(cohort):
     assert cohort.truth.cases == tuple(v.case for v in cohort.volumes)
 
 
-def test_the_seed_decides_everything(cohort):
-    again = simulate(cohort.config)
-    for first, second in zip(cohort.volumes, again.volumes, strict=True):
+def test_the_seed_decides_and_the_number_of_subjects_does_not(cohort):
+    fewer = simulate(SimulationConfig(n_labelled=2, n_unlabelled=0, n_test=0, seed=3))
+    for first, second in zip(cohort.volumes, fewer.volumes, strict=False):
         assert np.array_equal(first.image, second.image)
         assert np.array_equal(first.label, second.label)
-    assert torch.equal(cohort.truth.velocities, again.truth.velocities)
+    assert torch.equal(cohort.truth.velocities[:2], fewer.truth.velocities)
     other = simulate(SimulationConfig(n_labelled=1, n_unlabelled=0, n_test=0, seed=4))
     assert not torch.equal(other.truth.velocities[0], cohort.truth.velocities[0])
-
-
-def test_a_subject_does_not_depend_on_the_number_of_subjects(cohort):
-    fewer = simulate(SimulationConfig(n_labelled=2, n_unlabelled=0, n_test=0, seed=3))
-    assert np.array_equal(fewer.volumes[1].image, cohort.volumes[1].image)
 
 
 def test_every_subject_has_every_structure_in_one_piece(cohort):
@@ -115,10 +110,15 @@ def test_registration_comes_closer_to_the_truth(cohort):
     fixed = [pair(cohort, i) for i, _ in chosen]
     moving = [pair(cohort, j) for _, j in chosen]
     stacked = [torch.cat([p[k] for p in side]) for k in (1, 2, 3) for side in (fixed, moving)]
+    config = RegistrationConfig(
+        affine=AffineConfig(levels=(2,), iterations=(40,)),
+        velocity=VelocityConfig(levels=(4, 2), iterations=(30, 20)),
+        device="cpu",
+    )
     result = register(
         stacked[0],
         stacked[1],
-        RegistrationConfig(device="cpu"),
+        config,
         fixed_mask=stacked[4],
         moving_mask=stacked[5],
         spacing=SPACING,

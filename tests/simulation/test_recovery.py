@@ -118,8 +118,9 @@ def test_a_known_shift_is_a_known_error(cohort):
         velocities=torch.zeros_like(cohort.truth.velocities),
         affines=torch.eye(4, dtype=torch.float64).repeat(len(cohort.truth.cases), 1, 1),
     )
-    maps = SpatialTransform.identity(1, SHAPE, SPACING)
-    maps.post[0, :3, 3] = torch.tensor([3.0, 0.0, 4.0])
+    shift = torch.eye(4, dtype=torch.float64)[None]
+    shift[0, :3, 3] = torch.tensor([3.0, 0.0, 4.0])
+    maps = SpatialTransform.identity(1, SHAPE, SPACING).before(shift)
     region = torch.zeros(1, 1, *SHAPE, dtype=torch.uint8)
     region[..., 20:30, 20:30, 20:30] = 2
     error = registration_error_mm(truth, ["sim_001"], ["sim_002"], maps, region)

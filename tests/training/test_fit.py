@@ -1,4 +1,5 @@
 import logging
+import signal
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_a_killed_training_continues_as_if_it_had_not_been(uninterrupted, tmp_pa
     seen = []
     done = train_arm(ARM, segmentation(), QUICK, 1, tmp_path, lambda step, _: seen.append(step))
     assert same(uninterrupted, done)
-    assert seen == [9, 10]
+    assert seen == [7, 8, 9, 10]
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -158,3 +159,13 @@ def test_divergence_is_an_error():
     data.images[:] = torch.inf
     with pytest.raises(TrainingError, match="diverged"):
         train_arm(ARM, data, QUICK, 1)
+
+
+def test_an_interruption_from_the_keyboard_stays_one():
+    def interrupt(step, metrics):
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_arm(ARM, segmentation(), QUICK, 1, on_log=interrupt)
+    assert signal.getsignal(signal.SIGINT) == before

@@ -61,7 +61,7 @@ def test_msd_without_description(build, tmp_path):
     [
         ("{", "not readable JSON"),
         ("[]", "expected a JSON object"),
-        ('{"training": [{"label": "x"}]}', "expected 'image' and 'label'"),
+        ('{"training": [{"label": "x"}]}', "expected a path under 'image'"),
         ('{"training": [], "labels": {"front": 1}}', "value -> name"),
     ],
 )

@@ -1,6 +1,7 @@
 """Measures of success on test subjects, and honest comparisons for few of them."""
 
 from dreamorph.evaluation.classification import classification_metrics
+from dreamorph.evaluation.config import EvaluationConfig
 from dreamorph.evaluation.evaluate import Scored, evaluate_classification, evaluate_segmentation
 from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
 from dreamorph.evaluation.statistics import (
@@ -12,6 +13,7 @@ from dreamorph.evaluation.statistics import (
 )
 
 __all__ = [
+    "EvaluationConfig",
     "LabelAgreement",
     "Scored",
     "bootstrap_interval",

@@ -8,6 +8,7 @@ Where a label is absent:
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 #: Voxels kept around the structures when distances are measured.
 MARGIN = 2
+#: MONAI 1.6 calls itself by an argument it deprecates.
+_OWN_DEPRECATION = "monai.metrics.utils get_mask_edges:always_return_as_numpy"
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,18 @@ def _surfaces(
         torch.from_numpy(volume.astype(np.float32))[None, None] for volume in (predicted, reference)
     ]
     spacing = [float(s) for s in spacing_mm]
-    hd95 = compute_hausdorff_distance(
-        *pair, include_background=True, percentile=95, spacing=spacing
-    )
-    surface = compute_surface_dice(
-        *pair,
-        class_thresholds=[float(tolerance_mm)],
-        include_background=True,
-        spacing=spacing,
-        use_subvoxels=True,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_OWN_DEPRECATION, category=FutureWarning)
+        hd95 = compute_hausdorff_distance(
+            *pair, include_background=True, percentile=95, spacing=spacing
+        )
+        surface = compute_surface_dice(
+            *pair,
+            class_thresholds=[float(tolerance_mm)],
+            include_background=True,
+            spacing=spacing,
+            use_subvoxels=True,
+        )
     return float(hd95), float(surface)
 
 

@@ -15,6 +15,10 @@ from scipy import stats
 #: With five subjects the smallest two-sided p-value is 1/16: no difference could be significant.
 FEWEST_SUBJECTS = 6
 RESAMPLES = 5000
+COLUMNS = [
+    "first", "second", "metric", "n_subjects", "mean_first", "mean_second",
+    "difference", "lower", "upper", "p", "p_holm", "note",
+]  # fmt: skip
 
 
 def compare_arms(
@@ -42,15 +46,12 @@ def compare_arms(
     rng = rng or np.random.default_rng(0)
     means = subject_means(case_table, metric)
     rows = [_compare(means, first, second, rng, confidence) for first, second in pairs]
-    adjusted = holm([row["p"] for row in rows])
-    table = pd.DataFrame(
-        [{**row, "metric": metric, "p_holm": p} for row, p in zip(rows, adjusted, strict=True)],
-        columns=[
-            "first", "second", "metric", "n_subjects", "mean_first", "mean_second",
-            "difference", "lower", "upper", "p", "p_holm", "note",
-        ],
-    )  # fmt: skip
-    return table.astype({"p": object, "p_holm": object})
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table["metric"] = metric
+    # Columns of objects keep None apart from a number that is not one.
+    table["p"] = pd.Series([row["p"] for row in rows], dtype=object)
+    table["p_holm"] = pd.Series(holm([row["p"] for row in rows]), dtype=object)
+    return table
 
 
 def subject_means(case_table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -64,8 +64,9 @@ class AuditConfig(Config):
     topology_sigma_voxels: float = Field(default=0.7, ge=0, le=1.5)
     """Labels are smoothed so much before Betti numbers are counted, source and dream alike: at 0.7
     features one voxel wide in two directions vanish, a tear one voxel thick does not. 0: exact."""
-    duplicate_correlation: float = Field(default=0.995, gt=0, le=1)
-    """Two contents whose signatures correlate so much are the same scan under two names."""
+    duplicate_correlation: float = Field(default=0.95, gt=0, le=1)
+    """Two contents whose signatures correlate so much are the same scan under two names; more is
+    asked of a cohort whose different subjects are alike themselves (see `lineage`)."""
 
     two_sample_dreams_per_subject: int = Field(default=20, ge=2)
     two_sample_permutations: int = Field(default=200, ge=99)

@@ -5,43 +5,48 @@ give it away. So the reals are interpolated once too (`resampled_once`) before a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
-from math import prod
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from dreamorph.hallucination.evidence import Reals
-from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth, points_like
+from dreamorph.spatial import extent, points_like, sample
+from dreamorph.spatial.transform import argmax_labels, one_hot
 
 #: Blocks along each axis of the coarse picture of a volume.
 _BLOCKS = 6
 
 
 def resampled_once(reals: Reals, seed: int) -> Reals:
-    """The same cases after one interpolation: turned by about 2 degrees, moved by half a voxel.
+    """The same cases after one interpolation, under a gentle wave of half a voxel.
 
-    Image and labels are warped as a dream's are; the anatomy is unchanged.
+    Each axis is displaced by two periods of a sine along the next axis, at a random phase: every
+    sub-voxel offset occurs, as in a dream, while pose and volume stay (a turn or a shift would be
+    a difference of its own). Image and labels are interpolated as a dream's are.
     """
-    ndim = len(reals.spacing_mm)
+    shape, spacing = reals.images.shape[2:], reals.spacing_mm
+    ndim = len(shape)
     generator = torch.Generator().manual_seed(seed)
-    logs = torch.zeros(len(reals.cases), ndim + 1, ndim + 1, dtype=torch.float64)
-    for i, j in combinations(range(ndim), 2):
-        angle = 0.035 * _signs(len(logs), generator)
-        logs[:, i, j], logs[:, j, i] = angle, -angle
-    spacing = torch.tensor(reals.spacing_mm, dtype=torch.float64)
-    shift = torch.stack([_signs(len(logs), generator) for _ in range(ndim)], dim=1)
-    logs[:, :ndim, ndim] = 0.5 * shift * spacing
-    shape = reals.images.shape[2:]
-    still = SpatialTransform.identity(len(logs), shape, reals.spacing_mm)
-    warp = still.before(affine_exp(logs))
-    images, labels = warp.warp_with_labels(
-        reals.images.float(), reals.labels, max(reals.n_labels, 1)
+    phases = 2 * torch.pi * torch.rand(len(reals.cases), ndim, generator=generator)
+    points = points_like(shape, spacing)
+    sides = extent(shape, spacing)
+    moved = []
+    for axis in range(ndim):
+        along = (axis + 1) % ndim
+        angle = 4 * torch.pi * points[:, along] / sides[along]
+        phase = phases[:, axis].reshape(-1, *[1] * ndim)
+        moved.append(points[:, axis] + 0.5 * spacing[axis] * torch.sin(angle + phase))
+    where = torch.stack(moved, dim=1)
+    labels = one_hot(reals.labels, max(reals.n_labels, 1))
+    both = sample(torch.cat([reals.images.float(), labels], dim=1), where, sides)
+    seen = sample(reals.masks.float(), where, sides, "zeros") > 0.5
+    return replace(
+        reals, images=both[:, :1] * seen, labels=argmax_labels(both[:, 1:]) * seen, masks=seen
     )
-    masks = warp.warp(reals.masks.float(), padding="zeros") > 0.5
-    return replace(reals, images=images, labels=labels, masks=masks)
 
 
 def shape_features(
@@ -57,26 +62,46 @@ def shape_features(
         the places of volume and surface. The surface is the total variation of the label smoothed
         by one voxel, which does not depend on how the surface lies on the grid.
     """
-    volume_mm = prod(spacing_mm)
-    masks = [(labels == k).float() for k in range(1, n_labels + 1)]
-    names = [f"volume_{k}" for k in range(1, n_labels + 1)]
-    columns = [mask.flatten(1).sum(1).double() * volume_mm / 1000 for mask in masks]
-    names += [f"surface_{k}" for k in range(1, n_labels + 1)]
-    columns += [_surface(mask, spacing_mm) for mask in masks]
-    centres = [centroids(mask, spacing_mm) for mask in masks]
-    for a, b in combinations(range(n_labels), 2):
-        names.append(f"distance_{a + 1}_{b + 1}")
-        columns.append((centres[a] - centres[b]).norm(dim=1))
-    table = torch.stack(columns, dim=1).numpy() if columns else np.zeros((len(labels), 0))
-    table[:, : 2 * n_labels][table[:, : 2 * n_labels] == 0] = np.nan
-    return table, names
+    spots = [_describe(volume, n_labels, spacing_mm) for volume in labels[:, 0].cpu().numpy()]
+    values = np.arange(1, n_labels + 1)
+    names = [f"volume_{k}" for k in values] + [f"surface_{k}" for k in values]
+    rows = []
+    for spot in spots:
+        gaps = [np.linalg.norm(a.centre - b.centre) for a, b in combinations(spot, 2)]
+        rows.append([s.volume_ml for s in spot] + [s.surface_mm2 for s in spot] + gaps)
+    names += [f"distance_{a}_{b}" for a, b in combinations(values, 2)]
+    return np.array(rows, float).reshape(len(labels), len(names)), names
 
 
-def centroids(mask: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
-    """Centre of mass in grid millimetres, `(B, ndim)` float64, NaN where empty."""
-    points = points_like(mask.shape[2:], spacing_mm).flatten(2).double()
-    weights = mask.flatten(2).double()
-    return (weights * points).sum(2) / weights.sum(2)
+@dataclass(frozen=True)
+class Spot:
+    """One label of one volume; NaN throughout where it is absent."""
+
+    volume_ml: float
+    surface_mm2: float
+    centre: np.ndarray
+    """Centre of mass in grid millimetres, `(ndim,)`."""
+
+
+def _describe(labels: np.ndarray, n_labels: int, spacing_mm: Sequence[float]) -> list[Spot]:
+    """The labels 1..n of one volume `(*shape)`."""
+    spacing = np.asarray(spacing_mm, float)
+    centre = (np.array(labels.shape) - 1) / 2
+    found = []
+    for k in range(1, n_labels + 1):
+        where = np.nonzero(labels == k)
+        size = len(where[0])
+        if not size:
+            found.append(Spot(np.nan, np.nan, np.full(labels.ndim, np.nan)))
+            continue
+        middle = (np.array([axis.mean() for axis in where]) - centre) * spacing
+        box = np.zeros([axis.max() - axis.min() + 9 for axis in where], np.float32)
+        box[tuple(axis - axis.min() + 4 for axis in where)] = 1
+        smooth = ndimage.gaussian_filter(box, 1.0, mode="constant", truncate=3.0)
+        slopes = np.gradient(smooth, *spacing)
+        surface = np.sqrt(sum(slope**2 for slope in slopes)).sum(dtype=float) * spacing.prod()
+        found.append(Spot(size * spacing.prod() / 1000, surface, middle))
+    return found
 
 
 def picture(images: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
@@ -113,14 +138,16 @@ def population_features(reals: Reals, components: int, *others: Reals) -> list[n
 
 
 def _log_shapes(part: Reals) -> np.ndarray:
-    table, _ = shape_features(part.labels, part.n_labels, part.spacing_mm)
-    places = [
-        centroids((part.labels == k).float(), part.spacing_mm).numpy()
-        for k in range(1, part.n_labels + 1)
+    """Log volume and surface, and the place of each label."""
+    spots = [_describe(v, part.n_labels, part.spacing_mm) for v in part.labels[:, 0].cpu().numpy()]
+    rows = [
+        np.concatenate([[np.log(s.volume_ml), np.log(s.surface_mm2), *s.centre] for s in spot])
+        if spot
+        else np.zeros(0)
+        for spot in spots
     ]
-    joined = np.concatenate([np.log(table), *places], axis=1)
     # an absent label is as far from the rest as numbers here can be
-    return np.nan_to_num(joined, nan=-10.0, neginf=-10.0)
+    return np.nan_to_num(np.array(rows, float).reshape(len(spots), -1), nan=-10.0)
 
 
 def _principal(table: np.ndarray, components: int) -> np.ndarray:
@@ -128,15 +155,3 @@ def _principal(table: np.ndarray, components: int) -> np.ndarray:
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     keep = min(components, len(values))
     return np.asarray(left[:, :keep] * values[:keep])
-
-
-def _surface(mask: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
-    padded = functional.pad(mask, (4, 4) * (mask.dim() - 2))
-    smooth = gaussian_smooth(padded, 1.0)[:, 0]
-    slopes = torch.gradient(smooth, spacing=tuple(spacing_mm), dim=tuple(range(1, smooth.dim())))
-    length = torch.stack(slopes).square().sum(0).sqrt()
-    return length.flatten(1).sum(1).double() * prod(spacing_mm)
-
-
-def _signs(n: int, generator: torch.Generator) -> torch.Tensor:
-    return 2.0 * torch.randint(0, 2, (n,), generator=generator).double() - 1.0

@@ -115,7 +115,11 @@ class Gate:
         reals = self.reals
         found = measure_origin(
             (_array(dreams.images[index]), labels, _array(dreams.masks[index])),
-            (_array(reals.images[source]), _array(reals.labels[source]), _array(reals.masks[source])),
+            (
+                _array(reals.images[source]),
+                _array(reals.labels[source]),
+                _array(reals.masks[source]),
+            ),
             voxel_coordinates(points, self.reals.spacing_mm),
             self.reals.n_labels,
             self.config.provenance_tolerance,

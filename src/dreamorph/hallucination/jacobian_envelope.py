@@ -125,16 +125,18 @@ def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     rates = partial(
         outside_rates,
         sources=evidence.source_subjects,
-        percentiles=(2.5, 97.5),
         confidence=config.confidence,
     )
-    parts = {"log det J": rates(pairs.iloc[:, 2:4].to_numpy(float), owners, extremes)}
+    # a gentler warp than the real ones is no fault here (see `diversity`): open on that side
+    away = np.array([-1.0, 1.0])
+    real_extremes = pairs.iloc[:, 2:4].to_numpy(float) * away
+    parts = {"log det J": rates(real_extremes, owners, extremes * away, percentiles=(None, 97.5))}
     if reals.n_labels:
         index = dreams.source_index.cpu().numpy()
         source = label_volumes(reals.labels, reals.n_labels)[index]
         ratios = log_ratios(label_volumes(dreams.labels, reals.n_labels), source)
         real, ratio_owners = _real_ratios(reals)
-        parts["label volume"] = rates(real, ratio_owners, ratios)
+        parts["label volume"] = rates(real, ratio_owners, ratios, percentiles=(2.5, 97.5))
     worst = max(parts.values(), key=lambda part: np.nan_to_num(part.dreams - part.bound, nan=9.0))
     detail = _describe(parts, extremes, evidence)
     n_subjects = min(part.n_subjects for part in parts.values())

@@ -71,7 +71,7 @@ def measure_origin(
     if not (math.isfinite(span) and span > 0 and np.isfinite(image).all()):
         return Origin(float("nan"), 0, 0, float("nan"))
     wrong = np.abs(image - _interpolate(original, coordinates))
-    suspects = wrong > 0.5 * tolerance * span
+    suspects = wrong > tolerance * span
     if suspects.any():
         at = coordinates[:, suspects]
         blank = (image[suspects] == 0) & _may_be_blank(mask, at)

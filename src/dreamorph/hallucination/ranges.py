@@ -37,7 +37,7 @@ def outside_rates(
     owners: Sequence[tuple[str, ...]],
     dreams: np.ndarray,
     sources: Sequence[str],
-    percentiles: tuple[float, float],
+    percentiles: tuple[float | None, float],
     confidence: float,
 ) -> Outside:
     """Compare how often rows have any feature outside the others' percentile range.
@@ -48,7 +48,7 @@ def outside_rates(
             is out of the range of a subject that it belongs to.
         dreams: `(m, features)`; a NaN counts as outside.
         sources: the source subject of each dream.
-        percentiles: of the range.
+        percentiles: of the range; no lower one leaves it open below.
         confidence: of the bound; a subject counts as one trial, however many rows it has.
     """
     usable = np.isfinite(real).all(axis=1)
@@ -59,9 +59,9 @@ def outside_rates(
         own = np.array([subject in owner for owner in owners])
         if own.all():
             continue
-        limits[subject] = np.percentile(real[~own], percentiles, axis=0)
+        limits[subject] = _limits(real[~own], percentiles)
         real_rates.append(_any_outside(real[own], limits[subject]).mean())
-    everyone = np.percentile(real, percentiles, axis=0) if len(real) else np.full((2, 1), np.nan)
+    everyone = _limits(real, percentiles)
     flags = [
         bool(_any_outside(row[None], limits.get(source, everyone))[0])
         for row, source in zip(dreams, sources, strict=True)
@@ -72,6 +72,14 @@ def outside_rates(
     bound = rate_upper_bound(rate * n, n, confidence) if n else float("nan")
     p = rate_excess_p(share, rate * n, n) if n else float("nan")
     return Outside(share, rate, n, bound, p)
+
+
+def _limits(rows: np.ndarray, percentiles: tuple[float | None, float]) -> np.ndarray:
+    if not len(rows):
+        return np.full((2, 1), np.nan)
+    low, high = percentiles
+    below = np.full(rows.shape[1], -np.inf) if low is None else np.percentile(rows, low, axis=0)
+    return np.stack([below, np.percentile(rows, high, axis=0)])
 
 
 def _any_outside(rows: np.ndarray, limits: np.ndarray) -> np.ndarray:

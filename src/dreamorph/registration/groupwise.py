@@ -18,6 +18,7 @@ from dreamorph.registration.quality import measure
 from dreamorph.registration.register import register
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import SpatialTransform
+from dreamorph.volumes.cohort import Cohort
 
 #: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ with
 #: the size of a batch, and a resumed run has to give the result of an unbroken one.
@@ -47,6 +48,19 @@ class Group:
     spacing_mm: tuple[float, ...]
     fingerprints: tuple[str, ...]
 
+    @classmethod
+    def of_members(cls, cohort: Cohort) -> "Group":
+        """The volumes that teach the prior: those for training and the unlabelled, never a test.
+
+        Binary shapes are their own labels, so that their surface guides a registration.
+        """
+        part = cohort.select(member_rows(cohort))
+        labels, labelled = part.labels, torch.tensor(part.table["labelled"].to_list())
+        if part.modality == "shape":
+            labels, labelled = (part.images > 0.5).to(torch.uint8), torch.ones(len(part)).bool()
+        marks = tuple(str(mark) for mark in part.table["fingerprint"])
+        return cls(part.images, labels, part.masks, labelled, part.spacing_mm, marks)
+
     def in_common_space(self, affines: torch.Tensor) -> "Group":
         """Each volume pulled through its map `(N, n, n)` from the common space."""
         shape = tuple(self.images.shape[2:])
@@ -73,6 +87,26 @@ class Group:
             )
             for row in plan.itertuples(index=False)
         ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The members of the prior in their common space.
+
+    Attributes:
+        cases: names of the members.
+        affines: `(N, n, n)` float64 maps from the common space to each member.
+        group: the members resampled into the common space.
+    """
+
+    cases: tuple[str, ...]
+    affines: torch.Tensor
+    group: Group
+
+
+def member_rows(cohort: Cohort) -> list[int]:
+    """Rows of the cohort that teach the prior, ascending."""
+    return sorted([*cohort.indices("train"), *cohort.indices("unlabelled")])
 
 
 def register_plan(

@@ -3,12 +3,14 @@
 import csv
 import json
 import logging
+import os
 import secrets
 import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 
 from dreamorph.errors import CohortError
 from dreamorph.fingerprint import fingerprint
@@ -57,8 +59,9 @@ def write_cohort(simulated: SimulatedCohort, folder: Path) -> Path:
         raise CohortError(
             f"{folder} holds files that are no simulation: name an empty or a new folder"
         )
-    temporary = folder.with_name(f".tmp-{secrets.token_hex(4)}-{folder.name}")
+    temporary = folder.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{folder.name}")
     try:
+        _sweep(folder)
         temporary.mkdir(parents=True)
         _write(simulated, temporary)
         _replace(temporary, folder)
@@ -112,6 +115,14 @@ def _write_nifti(voxels: np.ndarray, affine: np.ndarray, path: Path) -> None:
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     nib.save(image, path)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a writer of the same folder left when it was killed."""
+    for left in folder.parent.glob(f".tmp-*-{folder.name}*"):
+        pid = left.name.split("-")[1]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -206,6 +206,6 @@ def _summary(distance: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor
     """Mean and 95th percentile of each row where inside."""
     chosen = [row[mask] for row, mask in zip(distance, inside, strict=True)]
     mean = torch.stack([row.mean() for row in chosen])
-    # numpy's quantile has no limit on the number of values
+    # torch.quantile refuses large inputs; sorting does not
     high = torch.tensor([float(row.sort().values[int(0.95 * (len(row) - 1))]) for row in chosen])
     return mean, high

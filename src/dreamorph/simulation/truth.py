@@ -103,7 +103,8 @@ class Truth:
     def load(cls, path: Path) -> "Truth":
         """Read what `save` wrote. Raises CohortError where it is missing or damaged."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # a handle of our own is closed even where the archive turns out to be damaged
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 values: dict[str, Any] = {name: torch.from_numpy(file[name]) for name in _TENSORS}
                 values |= {name: tuple(file[name].tolist()) for name in (*_STRINGS, *_GRID)}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:

@@ -9,6 +9,7 @@ import warnings
 
 # Hospital data must not phone home.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["KEDRO_DISABLE_TELEMETRY"] = "true"  # as .telemetry says, wherever that is read
 # What is shown is said in conf/logging.yml alone.
 os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
 

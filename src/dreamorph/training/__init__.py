@@ -1,6 +1,6 @@
 """Training of segmentation and classification networks, one arm of the comparison at a time."""
 
-from dreamorph.training.augment import Augmenter, Batch, WarpSampler
+from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import ArmName, IntensityConfig, TrainingConfig
 from dreamorph.training.data import TrainingData
 from dreamorph.training.fit import Arm, TrainedArm, train_arm
@@ -20,7 +20,6 @@ __all__ = [
     "TrainedArm",
     "TrainingConfig",
     "TrainingData",
-    "WarpSampler",
     "build_network",
     "network_spec",
     "predict",

@@ -1,25 +1,15 @@
 """Batches of warped volumes, made on the training device."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 
+from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.spatial import SpatialTransform
 from dreamorph.spatial.transform import one_hot
 from dreamorph.training.config import IntensityConfig
 from dreamorph.training.data import TrainingData
 from dreamorph.training.intensity import draw_intensity
-
-
-class WarpSampler(Protocol):
-    """Draws a source and a warp for each member of a batch."""
-
-    def sample(
-        self, members: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, SpatialTransform]:
-        """For rows `(B,)` of the cohort: the rows to warp `(B,)` and B maps onto them."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Train one arm of the comparison."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pandas as pd
 import torch
+from torch.utils.data import DataLoader
 
+from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
-from dreamorph.training.augment import Augmenter, WarpSampler
+from dreamorph.training.augment import Augmenter
 from dreamorph.training.checkpoints import (
     AtomicCheckpointIO,
     StepCheckpoints,
@@ -160,7 +163,24 @@ def _fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(learner, step_loader(config.steps), ckpt_path=resume)
+        _run(trainer, learner, step_loader(config.steps), resume)
+
+
+def _run(
+    trainer: pl.Trainer, learner: Learner, loader: DataLoader[int], resume: Path | None
+) -> None:
+    """Fit; an interruption from the keyboard stays one.
+
+    Lightning would turn it into a SystemExit and leave the process deaf to the next one.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(learner, loader, ckpt_path=resume)
+    except SystemExit as stop:
+        if type(stop) is not SystemExit:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from stop
 
 
 @contextmanager

@@ -18,7 +18,7 @@ def predict(
     network: nn.Module,
     images: torch.Tensor,
     masks: torch.Tensor | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     voxel_budget: int = VOXEL_BUDGET,
 ) -> torch.Tensor:
     """Probabilities of labels or classes, one volume at a time.
@@ -27,7 +27,7 @@ def predict(
         network: gives logits of labels `(B, L, *shape)`, or of classes `(B, K)`.
         images: `(N, C, *shape)`, of the training volumes' spacing; any size.
         masks: `(N, 1, *shape)` bool; outside them the background is certain. None is everywhere.
-        device: where to compute; results come back to the CPU.
+        device: where to compute; auto takes a GPU where there is one. Results come back to the CPU.
         voxel_budget: larger volumes are worked through in windows (labels only).
 
     Returns:
@@ -40,12 +40,15 @@ def predict_each(
     network: nn.Module,
     images: torch.Tensor,
     masks: torch.Tensor | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     voxel_budget: int = VOXEL_BUDGET,
 ) -> Iterator[torch.Tensor]:
     """As `predict`, one volume `(1, ...)` at a time, for cohorts whose results do not fit."""
-    network = network.to(device)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    home = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training
+    network.to(device)
     network.eval()
     try:
         for row in range(len(images)):
@@ -57,6 +60,7 @@ def predict_each(
             yield _within(probabilities.clone(), inside)
     finally:
         network.train(was_training)
+        network.to(home)
 
 
 def _logits(network: nn.Module, image: torch.Tensor, voxel_budget: int) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 Plain tensor code rather than MONAI's transforms: those work on one volume after the other, take
 their statistics over padding too, multiply a bias field onto brightness that is centred on zero, so
-that dark voxels darken where bright ones brighten, and some of them leave the GPU. Parameters are drawn apart from applying them, so each change can be replayed.
+that dark voxels darken where bright ones brighten, and some of them leave the GPU.
+Parameters are drawn apart from applying them, so each change can be replayed.
 """
 
 from collections.abc import Sequence

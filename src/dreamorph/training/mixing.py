@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
+from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.spatial import SpatialTransform
-from dreamorph.training.augment import WarpSampler
 
 
 class MixedWarps:

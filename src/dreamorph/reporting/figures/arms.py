@@ -9,7 +9,7 @@ from dreamorph.evaluation import bootstrap_interval, classification_metrics, sub
 from dreamorph.reporting.figures import planes
 from dreamorph.reporting.inputs import ReportInputs, outlined_cohort
 from dreamorph.reporting.style import FAINT, GRID, INK, arm_mark, new_figure, plain, styled
-from dreamorph.reporting.wording import HIGHER_IS_BETTER, METRIC_NAMES, UNITS
+from dreamorph.reporting.wording import HIGHER_IS_BETTER, METRIC_NAMES, MINUS, UNITS
 from dreamorph.spatial import extent
 
 _WORST = 3
@@ -106,14 +106,13 @@ def worst(inputs: ReportInputs) -> Figure | str:
             image, mask = volumes.images[index, 0], volumes.masks[index, 0]
             place = at[plane.axis]
             planes.show(ax, image, plane, place, volumes.spacing_mm, levels, mask)
-            planes.contours(ax, volumes.labels[index, 0], plane, place, style="solid")
-            planes.contours(ax, predicted, plane, place, colour="white", style=(0, (1.5, 1)))
+            planes.contours(ax, volumes.labels[index, 0], plane, place)
+            planes.contours(ax, predicted, plane, place, colour="white", style=(0, (1, 1.2)))
             planes.letters(ax, plane)
         axes[row, 0].set_ylabel(f"{plain(case, 20)}\nmean Dice {dice:.2f}")
     for ax, plane in zip(axes[0], planes.PLANES, strict=True):
         ax.set_title(plane.name)
-    other = {"predicted (white, dashed)": {"color": "white", "linestyle": (0, (1.5, 1))}}
-    planes.legend(figure, volumes.names, other, solid=True)
+    planes.legend(figure, volumes.names, {"predicted": {"color": "white", "linestyle": ":"}})
     return figure
 
 
@@ -126,10 +125,10 @@ def _classification_scores(inputs: ReportInputs) -> Figure | str:
     figure = new_figure(9.6, 0.42 * len(inputs.arms) + 1.1)
     axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for ax, metric in zip(axes, metrics, strict=True):
-        own = table[table.metric == metric].set_index("arm")
+        own = table[table["metric"] == metric].set_index("arm")[["value", "lower", "upper"]]
         for place, arm in enumerate(inputs.arms):
-            row = own.loc[arm]
-            _arm_row(ax, place, arm, np.array([]), (row["value"], row["lower"], row["upper"]))
+            middle, low, high = own.loc[arm].to_numpy(dtype=float)
+            _arm_row(ax, place, arm, np.array([]), (middle, low, high))
         chance = 0.5 if metric == "auc" else 1 / max(1, len(inputs.cohort.class_names))
         ax.axvline(chance, color=FAINT, linewidth=0.8, linestyle=":")
         ax.set_title(METRIC_NAMES[metric] + " (dotted: chance)")
@@ -145,9 +144,7 @@ def _arm_row(
     ax.scatter(values, place + jitter, s=9, c=mark.colour, alpha=0.45, linewidths=0)
     middle, low, high = summary
     ax.hlines(place, low, high, color=INK, linewidth=1.8, zorder=3)
-    ax.scatter(
-        [middle], [place], s=46, c=mark.colour, marker=mark.symbol, edgecolors=INK, zorder=4
-    )
+    ax.scatter([middle], [place], s=46, c=mark.colour, marker=mark.symbol, edgecolors=INK, zorder=4)
 
 
 def _arm_axis(ax: Axes, arms: list[str]) -> None:
@@ -168,7 +165,7 @@ def _forest(ax: Axes, metric: str, table: pd.DataFrame) -> None:
         mark = arm_mark(row["first"])
         ax.scatter([row["difference"]], [place], s=46, c=mark.colour, marker=mark.symbol, zorder=3)
         second = arm_mark(row["second"]).name
-        names.append(f"{plain(mark.name)} − {plain(second)}")
+        names.append(f"{plain(mark.name)} {MINUS} {plain(second)}")
     ax.axvline(0, color=FAINT, linewidth=0.9)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)

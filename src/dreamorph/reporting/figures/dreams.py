@@ -6,17 +6,26 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from dreamorph.dreaming import Dreams
 from dreamorph.reporting.figures import planes
 from dreamorph.reporting.inputs import Outlined, ReportInputs, outlined, outlined_cohort
-from dreamorph.reporting.style import CLASS_MARKS, FAINT, INK, horizontal_grid, new_figure, plain
-from dreamorph.reporting.style import styled
+from dreamorph.reporting.style import (
+    CLASS_MARKS,
+    FAINT,
+    INK,
+    horizontal_grid,
+    new_figure,
+    plain,
+    styled,
+)
 from dreamorph.spatial import extent
 
 _SOURCES, _DREAMS_EACH = 4, 4
 _SOURCE_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 0.9}
 _SOURCE_LEGEND = {"outline of the source": {"color": "white", "linestyle": ":"}}
+_STRANGERS = "The dreams' sources are not cases of this cohort, so none can be shown beside."
 _NONE = "No accepted dream was handed to the report."
 
 
@@ -27,10 +36,9 @@ def gallery(inputs: ReportInputs) -> Figure | str:
         return _NONE
     chosen = _by_source(inputs.dreams, inputs.cohort.cases)
     if not chosen:
-        return "The dreams' sources are not cases of this cohort, so nothing can be set beside them."
+        return _STRANGERS
     real, dreamed = _both(inputs, inputs.dreams)
-    first = inputs.cohort.index_of(next(iter(chosen)))
-    plane = planes.widest_plane(real.labels[first, 0], real.masks[first, 0])
+    plane = planes.reading_plane(real.labels, real.masks)
     columns = max(len(own) for own in chosen.values()) + 1
     edges = extent(inputs.cohort.shape, real.spacing_mm)
     column_axis, row_axis = (a for a in range(3) if a != plane.axis)
@@ -55,7 +63,7 @@ def three_planes(inputs: ReportInputs) -> Figure | str:
         return _NONE
     chosen = _by_source(inputs.dreams, inputs.cohort.cases)
     if not chosen:
-        return "The dreams' sources are not cases of this cohort, so nothing can be set beside them."
+        return _STRANGERS
     source, own = next(iter(chosen.items()))
     index, row = own[0], inputs.cohort.index_of(source)
     real, dreamed = _both(inputs, inputs.dreams)
@@ -63,21 +71,22 @@ def three_planes(inputs: ReportInputs) -> Figure | str:
     inside = dreamed.masks[index, 0]
     top = max(float(moved[inside].max()) if bool(inside.any()) else float(moved.max()), 1e-3)
     at = planes.focus(real.labels[row, 0], real.masks[row, 0])
-    figure = new_figure(8.6, 8.4)
-    axes = figure.subplots(3, 3, squeeze=False)
-    for column, plane in enumerate(planes.PLANES):
+    heights = planes.view_heights(inputs.cohort.shape, real.spacing_mm)
+    figure = new_figure(8.6, 2.5 * sum(heights) + 0.7)
+    axes = figure.subplots(3, 3, squeeze=False, gridspec_kw={"height_ratios": heights})
+    levels = planes.window(real.images[row], real.masks[row])
+    for own_axes, plane in zip(axes, planes.PLANES, strict=True):
         place = at[plane.axis]
-        levels = planes.window(real.images[row], real.masks[row])
-        _panel(axes[0, column], real, row, plane, place, levels)
-        _panel(axes[1, column], dreamed, index, plane, place, levels)
-        planes.contours(axes[1, column], real.labels[row, 0], plane, place, **_SOURCE_LINE)
-        drawn = _distance(axes[2, column], moved, inside, plane, place, real.spacing_mm, top)
-        planes.contours(axes[2, column], dreamed.labels[index, 0], plane, place)
-        axes[0, column].set_title(plane.name)
-        planes.letters(axes[0, column], plane)
-    for ax, name in zip(axes[:, 0], ("real", "dream", "moved by"), strict=True):
-        ax.set_ylabel(name)
-    figure.colorbar(drawn, ax=axes[2], label="mm", fraction=0.03)
+        _panel(own_axes[0], real, row, plane, place, levels)
+        _panel(own_axes[1], dreamed, index, plane, place, levels)
+        planes.contours(own_axes[1], real.labels[row, 0], plane, place, **_SOURCE_LINE)
+        drawn = _distance(own_axes[2], moved, inside, plane, place, real.spacing_mm, top)
+        planes.contours(own_axes[2], dreamed.labels[index, 0], plane, place)
+        own_axes[0].set_ylabel(plane.name)
+        planes.letters(own_axes[0], plane)
+    for ax, name in zip(axes[0], ("real", "dream", "moved by"), strict=True):
+        ax.set_title(name)
+    figure.colorbar(drawn, ax=axes[:, 2], label="mm", fraction=0.06, aspect=30)
     planes.legend(figure, real.names, _SOURCE_LEGEND)
     return figure
 
@@ -194,10 +203,8 @@ def _distance(
     at: int,
     spacing_mm: Sequence[float],
     top: float,
-):
-    shown = np.ma.masked_where(
-        planes.view(inside, plane, at) == 0, planes.view(moved, plane, at)
-    )
+) -> AxesImage:
+    shown = np.ma.masked_where(planes.view(inside, plane, at) == 0, planes.view(moved, plane, at))
     planes.empty(ax, "")
     ax.set_facecolor("black")
     return ax.imshow(

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dreamorph.reporting.style import FAINT, label_line, plain
+from dreamorph.spatial import extent
 
 CONVENTION = (
     "Radiological convention: the patient's right is on the left of axial and coronal slices, "
@@ -53,6 +54,16 @@ def aspect(spacing_mm: Sequence[float], plane: Plane) -> float:
     return float(spacing_mm[row] / spacing_mm[column])
 
 
+def view_heights(shape: Sequence[int], spacing_mm: Sequence[float]) -> list[float]:
+    """Height over width of the views of all planes."""
+    edges = extent(shape, spacing_mm)
+    heights = []
+    for plane in PLANES:
+        column, row = (a for a in range(3) if a != plane.axis)
+        heights.append(edges[row] / edges[column])
+    return heights
+
+
 def focus(labels: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[int, int, int]:
     """Slice of each axis that shows most of the labels `(D, H, W)`, or the middle of the mask."""
     shown = labels > 0
@@ -77,6 +88,14 @@ def widest_plane(labels: torch.Tensor, mask: torch.Tensor | None = None) -> Plan
     shown = labels > 0 if bool((labels > 0).any()) or mask is None else mask > 0
     areas = {p: int(shown.select(p.axis, at[p.axis]).sum()) for p in PLANES}
     return max(PLANES, key=lambda p: areas[p])
+
+
+def reading_plane(labels: torch.Tensor, masks: torch.Tensor) -> Plane:
+    """The plane that most of the volumes `(N, 1, D, H, W)` are best read in."""
+    labelled = [k for k in range(len(labels)) if bool((labels[k] > 0).any())]
+    chosen = (labelled or list(range(len(labels))))[:8]
+    votes = [widest_plane(labels[k, 0], masks[k, 0]) for k in chosen]
+    return max(PLANES, key=votes.count)
 
 
 def window(image: torch.Tensor, mask: torch.Tensor) -> tuple[float, float]:
@@ -152,21 +171,15 @@ def contours(
         )
 
 
-def legend(
-    figure: Figure,
-    names: dict[int, str],
-    other: dict[str, dict[str, Any]],
-    solid: bool = False,
-) -> None:
+def legend(figure: Figure, names: dict[int, str], other: dict[str, dict[str, Any]]) -> None:
     """Explain the contours below the figure: labels by name, then `other` lines."""
     lines = []
     for label, name in names.items():
         colour, style = label_line(label)
-        style = "solid" if solid else style
         lines.append(Line2D([], [], color=colour, linestyle=style, label=plain(name, 24)))
     lines += [Line2D([], [], label=text, **line) for text, line in other.items()]
     if lines:
-        box = figure.legend(
+        figure.legend(
             handles=lines,
             loc="outside lower center",
             ncols=min(len(lines), 5),
@@ -174,8 +187,9 @@ def legend(
             frameon=True,
             facecolor="#22272e",
             edgecolor="none",
+            framealpha=1,
+            fancybox=True,
         )
-        box.get_frame().set_boxstyle("round", pad=0.2)
 
 
 def empty(ax: Axes, text: str) -> None:

@@ -1,11 +1,12 @@
 """The common anatomy behind a prior: members pulled into the common space and averaged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 
 from dreamorph.prior import DeformationPrior
+from dreamorph.reporting.figures.planes import Plane, reading_plane
 from dreamorph.reporting.inputs import ReportInputs, outlined_cohort
 from dreamorph.spatial import SpatialTransform
 from dreamorph.spatial.affine import identity_affine
@@ -24,6 +25,7 @@ class Template:
         mask: `(1, 1, D, H, W)` bool, where at least half of the members have content.
         spacing_mm: voxel size.
         names: of the labels.
+        plane: that the cohort is best read in.
     """
 
     image: torch.Tensor
@@ -31,6 +33,7 @@ class Template:
     mask: torch.Tensor
     spacing_mm: tuple[float, ...]
     names: dict[int, str]
+    plane: Plane
 
     def moved(self, velocity: torch.Tensor) -> "Template":
         """The template as the subject at `velocity` `(3, *coarse)` of the common space."""
@@ -40,7 +43,7 @@ class Template:
         n_labels = max(1, int(self.labels.max()))
         image, labels = transform.warp_with_labels(self.image, self.labels, n_labels)
         mask = transform.warp(self.mask.float(), padding="zeros") > 0.5
-        return Template(image, labels * mask, mask, self.spacing_mm, self.names)
+        return replace(self, image=image, labels=labels * mask, mask=mask)
 
 
 @lru_cache(maxsize=1)
@@ -79,4 +82,5 @@ def _average(inputs: ReportInputs, prior: DeformationPrior, rows: list[int]) -> 
     labels = votes.argmax(1, keepdim=True).to(torch.uint8)
     mask = weight >= max(1.0, len(rows) / 2)
     image = total / weight.clamp(min=1)
-    return Template(image, labels * mask, mask, volumes.spacing_mm, volumes.names)
+    plane = reading_plane(volumes.labels, volumes.masks)
+    return Template(image, labels * mask, mask, volumes.spacing_mm, volumes.names, plane)

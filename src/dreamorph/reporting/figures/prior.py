@@ -1,6 +1,7 @@
 """What the prior learned, as images of the common anatomy moved along it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from dreamorph.reporting.figures import planes
 from dreamorph.reporting.figures.population import Template, template
 from dreamorph.reporting.inputs import ReportInputs
 from dreamorph.reporting.style import CLASS_MARKS, horizontal_grid, new_figure, plain, styled
+from dreamorph.reporting.wording import MINUS
 from dreamorph.spatial import exp_velocity, extent, points_like, resample
 
 _MODES = 3
@@ -32,7 +34,7 @@ def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
         return "All members look alike to the prior: it has no mode to show."
     middle = inputs.prior.mean(cls)
     mean = common.moved(middle)
-    plane = planes.widest_plane(mean.labels[0, 0], mean.mask[0, 0])
+    plane = common.plane
     at = planes.focus(mean.labels[0, 0], mean.mask[0, 0])[plane.axis]
     figure, axes = _sheet(mean, plane, count, 4)
     for row in range(count):
@@ -44,7 +46,12 @@ def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
         _warped_grid(axes[row, 3], mean, step, plane, at)
         axes[row, 0].set_ylabel(f"mode {row + 1}")
         planes.letters(axes[row, 0], plane)
-    titles = (f"−{_DEVIATIONS:g} SD", "mean", f"+{_DEVIATIONS:g} SD", f"grid at +{_DEVIATIONS:g} SD")
+    titles = (
+        f"{MINUS}{_DEVIATIONS:g} SD",
+        "mean",
+        f"+{_DEVIATIONS:g} SD",
+        f"grid at +{_DEVIATIONS:g} SD",
+    )
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
     planes.legend(figure, mean.names, _MEAN_LEGEND)
@@ -58,7 +65,7 @@ def draws(inputs: ReportInputs, count: int = 5) -> Figure | str:
     if isinstance(common, str) or inputs.prior is None:
         return common if isinstance(common, str) else "No prior was learned."
     classes = inputs.prior.class_names[:4]
-    plane = planes.widest_plane(common.labels[0, 0], common.mask[0, 0])
+    plane = common.plane
     at = planes.focus(common.labels[0, 0], common.mask[0, 0])[plane.axis]
     figure, axes = _sheet(common, plane, len(classes), count + 1)
     for row, cls in enumerate(classes):
@@ -140,7 +147,7 @@ def _warped_grid(
     lines = [_view_index(moved[0, a], a, shape, spacing).select(plane.axis, at) for a in axes]
     column, row = (line.numpy() for line in lines)
     steps = [max(1, round(_GRID_STEP_MM / spacing[a])) for a in axes]
-    style = {"color": "#7fdbff", "linewidth": 0.7}
+    style: dict[str, Any] = {"color": "#7fdbff", "linewidth": 0.7}
     ax.plot(column[:: steps[0]].T, row[:: steps[0]].T, **style)
     ax.plot(column[:, :: steps[1]], row[:, :: steps[1]], **style)
     ax.set_xlim(-0.5, shape[axes[0]] - 0.5)

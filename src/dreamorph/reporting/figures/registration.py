@@ -32,7 +32,7 @@ def pair(inputs: ReportInputs, index: int = 0) -> Figure | str:
     )  # fmt: skip
     at = planes.focus(still.labels[0], still.masks[0])
     columns = len(steps) + 2
-    height = _row_heights(tuple(still.images.shape[1:]), volumes.spacing_mm)
+    height = planes.view_heights(still.images.shape[1:], volumes.spacing_mm)
     figure = new_figure(1.9 * columns, sum(height) * 1.75 + 0.6)
     axes = figure.subplots(3, columns, gridspec_kw={"height_ratios": height}, squeeze=False)
     for row, plane in enumerate(planes.PLANES):
@@ -151,16 +151,6 @@ def _tiles(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     index = torch.meshgrid(*[torch.arange(n) // edge for n in first.shape], indexing="ij")
     odd = sum(index) % 2 == 1
     return torch.where(torch.as_tensor(odd), second, first)
-
-
-def _row_heights(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> list[float]:
-    """Height over width of each plane's view."""
-    edges = [n * s for n, s in zip(shape, spacing_mm, strict=True)]
-    heights = []
-    for plane in planes.PLANES:
-        column, row = (a for a in range(3) if a != plane.axis)
-        heights.append(edges[row] / edges[column])
-    return heights
 
 
 def _stages(pairs: pd.DataFrame, name: str) -> dict[str, str]:

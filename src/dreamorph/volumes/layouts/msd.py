@@ -47,8 +47,8 @@ def _from_lists(path: Path, training: Any, test: Any) -> list[CaseFiles]:
         label = entry.get("label") if isinstance(entry, dict) else None
         if not isinstance(image, str):
             raise CohortError(
-                f"{path / 'dataset.json'}: expected 'image' and 'label' in every entry of"
-                f" 'training', got {entry!r}"
+                f"{path / 'dataset.json'}: expected a path under 'image' in every entry of"
+                f" 'training' and 'test', got a {type(image).__name__}"
             )
         cases.append(
             CaseFiles(

@@ -1,0 +1,17 @@
+"""Parameters of the evaluation."""
+
+from pydantic import Field
+
+from dreamorph.config import Config
+
+
+class EvaluationConfig(Config):
+    """How test subjects are scored.
+
+    Attributes:
+        tolerance_mm: distance within which a surface counts as found (surface Dice).
+        seed: of the bootstrap.
+    """
+
+    tolerance_mm: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)

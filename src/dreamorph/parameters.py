@@ -1,0 +1,35 @@
+"""All parameters of a run, so that a misspelt one stops it before any work is done."""
+
+from dreamorph.baselines.atlas import FusionConfig
+from dreamorph.baselines.shape_classifier import ShapeClassifierConfig
+from dreamorph.config import Config
+from dreamorph.dreaming import AffineWarpConfig, DreamConfig, ElasticWarpConfig
+from dreamorph.evaluation import EvaluationConfig
+from dreamorph.hallucination import AuditConfig
+from dreamorph.prior import PriorConfig
+from dreamorph.registration import RegistrationConfig
+from dreamorph.registration.pairing import PairingConfig
+from dreamorph.reporting.config import ReportConfig
+from dreamorph.simulation import SimulationConfig
+from dreamorph.training import TrainingConfig
+from dreamorph.volumes.config import CohortConfig, SplitConfig
+
+
+class Parameters(Config):
+    """One field per group of `conf/<env>/parameters`; see each group's own type."""
+
+    cohort: CohortConfig = CohortConfig()
+    split: SplitConfig = SplitConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    pairing: PairingConfig = PairingConfig()
+    registration: RegistrationConfig = RegistrationConfig()
+    prior: PriorConfig = PriorConfig()
+    dreaming: DreamConfig = DreamConfig()
+    training: TrainingConfig = TrainingConfig()
+    affine_warps: AffineWarpConfig = AffineWarpConfig()
+    elastic_warps: ElasticWarpConfig = ElasticWarpConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    atlas_fusion: FusionConfig = FusionConfig()
+    shape_classifier: ShapeClassifierConfig = ShapeClassifierConfig()
+    audit: AuditConfig = AuditConfig()
+    report: ReportConfig = ReportConfig()

@@ -1,0 +1,120 @@
+"""Nodes of the audit step."""
+
+import pandas as pd
+import torch
+
+from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.hallucination import (
+    AuditConfig,
+    CheckResult,
+    DreamEvidence,
+    NetEvidence,
+    TestImages,
+    lineage_rows,
+    measure_removal,
+    overall_verdict,
+    rejection_counts,
+    run_checks,
+    tags,
+    to_table,
+)
+from dreamorph.pipelines.common import Items, replay, sources_of, task_of
+from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
+from dreamorph.pipelines.train.nodes import from_item
+from dreamorph.prior import DeformationPrior
+from dreamorph.registration.groupwise import member_rows
+from dreamorph.training import predict
+from dreamorph.volumes.cohort import Cohort
+
+#: Accepted dreams that the checks look at, and test volumes that structures are painted out of.
+DREAMS, TESTS = 120, 24
+
+
+def audit_dreams(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    pair_table: pd.DataFrame,
+    dream_table: pd.DataFrame,
+    audit: AuditConfig,
+) -> list[CheckResult]:
+    """Hold the accepted dreams against the real volumes."""
+    accepted = dream_table[dream_table["accepted"]].head(DREAMS)
+    sources = sources_of(cohort)
+    evidence = DreamEvidence(
+        reals=sources,
+        dreams=replay(prior, sources, recipes_from_table(accepted)),
+        pairs=pair_table,
+        lineage=_lineage(cohort, prior, pair_table),
+        prior_fingerprint=prior.fingerprint,
+        rejected=rejection_counts([dream_table]),
+    )
+    return run_checks("dreams", evidence, audit)
+
+
+def paint_out(cohort: Cohort, plan: pd.DataFrame, arms: Items, audit: AuditConfig) -> pd.DataFrame:
+    """Show the judged network test volumes from which the structure was painted out."""
+    judged = plan[plan["arm"] == "dream"]
+    if task_of(cohort) == "classification" or judged.empty:
+        return pd.DataFrame()
+    network = from_item(arms[judged["key"].iloc[0]]).build()
+    tests = cohort.select(cohort.indices("test")[:TESTS])
+
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        return predict(network, images).argmax(dim=1, keepdim=True)
+
+    shown = TestImages(
+        images=tests.images,
+        labels=tests.labels,
+        masks=tests.masks,
+        cases=tests.cases,
+        subjects=[str(s) for s in tests.table["subject"]],
+        spacing_mm=tests.spacing_mm,
+    )
+    return measure_removal(answer, shown, audit)
+
+
+def audit_nets(
+    cohort: Cohort,
+    cases: pd.DataFrame,
+    removal: pd.DataFrame,
+    audit: AuditConfig,
+) -> list[CheckResult]:
+    """Hold the trained networks against plain methods, random warps and empty images."""
+    segmentation = task_of(cohort) == "segmentation"
+    plain = ATLAS if segmentation else SHAPE
+    table = cases if segmentation else cases.assign(label=0)
+    networks = table[table["arm"] != plain]
+    evidence = NetEvidence(
+        cases=networks,
+        baseline=table[table["arm"] == plain],
+        removal=None if removal.empty else removal,
+        n_labels=cohort.n_labels,
+        metric="dice" if segmentation else "correct",
+    )
+    return run_checks("nets", evidence, audit)
+
+
+def decide(
+    dream_checks: list[CheckResult], net_checks: list[CheckResult]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """All checks in one table, and the verdict with the claims that did not hold."""
+    results = [*dream_checks, *net_checks]
+    return to_table(results), {"verdict": overall_verdict(results)} | tags(results)
+
+
+def _lineage(cohort: Cohort, prior: DeformationPrior, pair_table: pd.DataFrame) -> pd.DataFrame:
+    """Which case played which role."""
+    registered = set(pair_table["fixed_case"]) | set(pair_table["moving_case"])
+    roles = {
+        "registration": [k for k, case in enumerate(cohort.cases) if case in registered],
+        "prior": [k for k, case in enumerate(cohort.cases) if case in set(prior.members)],
+        "members": member_rows(cohort),
+        "training": cohort.indices("train"),
+        "test": cohort.indices("test"),
+    }
+    parts = []
+    for role, rows in roles.items():
+        part = cohort.select(rows)
+        subjects = [str(s) for s in part.table["subject"]]
+        parts.append(lineage_rows(role, part.cases, subjects, part.images, part.masks))
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,215 @@
+"""Nodes of the evaluation step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dreamorph.baselines.atlas import Atlases, FusionConfig, fuse
+from dreamorph.baselines.shape_classifier import ShapeClassifierConfig, fit_shape_classifier
+from dreamorph.baselines.shape_features import shape_features
+from dreamorph.datasets import StoredItems
+from dreamorph.evaluation import (
+    EvaluationConfig,
+    Scored,
+    classification_metrics,
+    compare_arms,
+    evaluate_classification,
+    evaluate_segmentation,
+)
+from dreamorph.fingerprint import fingerprint
+from dreamorph.pipelines.common import Items, progress, task_of
+from dreamorph.pipelines.train.nodes import from_item
+from dreamorph.training import predict_each
+from dreamorph.volumes.cohort import Cohort
+from dreamorph.volumes.native import read_label, to_native
+from dreamorph.volumes.records import CohortFacts
+
+#: Names of the plain baselines in the case table.
+ATLAS, SHAPE = "atlas", "shape_features"
+#: What the dream arm is compared with, and what else a reader asks.
+COMPARISONS = (
+    ("dream", "elastic"),
+    ("dream", "classic"),
+    ("dream", "none"),
+    ("elastic", "classic"),
+)
+
+
+def score_arms(
+    cohort: Cohort,
+    case_table: pd.DataFrame,
+    facts: dict[str, Any],
+    plan: pd.DataFrame,
+    arms: Items,
+    evaluation: EvaluationConfig,
+    done: StoredItems,
+) -> Iterator[dict[str, Any]]:
+    """Show each trained network the held-out subjects and score what it says."""
+    keys = [f"{key}-{_mark(cohort, evaluation)}" for key in plan["key"]]
+    yield done.stale(keys)
+    for row, key in zip(plan.itertuples(index=False), keys, strict=True):
+        if key in done:
+            continue
+        trained = from_item(arms[str(row.key)])
+        tests = cohort.select(cohort.indices("test"))
+        answers = predict_each(trained.build(), tests.images, tests.masks)
+        if task_of(cohort) == "segmentation":
+            judge = _Judge(cohort, case_table, facts, evaluation)
+            named = zip(tests.cases, answers, strict=True)
+            found = [judge.score(case, p, trained.arm, trained.seed) for case, p in named]
+            yield {key: _joined([rows for rows, _ in found], dict(labels for _, labels in found))}
+        else:
+            table = _classified(cohort, torch.cat(list(answers)), trained.arm, trained.seed)
+            yield {key: _joined([table], {})}
+
+
+def score_plain(
+    cohort: Cohort,
+    case_table: pd.DataFrame,
+    facts: dict[str, Any],
+    fusion: FusionConfig,
+    classifier: ShapeClassifierConfig,
+    evaluation: EvaluationConfig,
+    done: StoredItems,
+) -> Iterator[dict[str, Any]]:
+    """Score the plain method that a network has to beat, case by case."""
+    if task_of(cohort) == "classification":
+        yield {
+            f"{SHAPE}-{_mark(cohort, evaluation, classifier)}": _plain_classes(cohort, classifier)
+        }
+        return
+    how = fusion.model_dump(mode="json")
+    mark = _mark(cohort, evaluation, how)
+    keys = {case: f"{ATLAS}-{case}-{mark}" for case in _test_cases(cohort)}
+    yield done.stale(list(keys.values()))
+    found = _fused(cohort, case_table, facts, fusion, evaluation, keys, set(done))
+    yield from progress(found, list(keys.values()), done, "atlas fusion")
+
+
+def collect_scores(
+    cohort: Cohort, scores: Items, plain: Items, evaluation: EvaluationConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """All scores in one table, the comparisons of the arms, and the metrics to track."""
+    items = [scores[key] for key in scores] + [plain[key] for key in plain]
+    cases = pd.concat([pd.DataFrame(item["rows"]) for item in items], ignore_index=True)
+    rng = np.random.default_rng(evaluation.seed)
+    if task_of(cohort) == "classification":
+        metric, plain_arm = "correct", SHAPE
+        summary = classification_metrics(cases, cohort.class_names, rng)
+        values = {
+            arm: {"test": dict(zip(part["metric"], part["value"], strict=True))}
+            for arm, part in summary.groupby("arm")
+        }
+    else:
+        metric, plain_arm = "dice", ATLAS
+        values = {str(arm): {"test": _means(part)} for arm, part in cases.groupby("arm")}
+    pairs = [*COMPARISONS, ("dream", plain_arm), ("elastic", plain_arm)]
+    known = [pair for pair in pairs if set(pair) <= set(cases["arm"])]
+    comparisons = compare_arms(cases, known, metric, rng)
+    own = values.get("dream", {}).get("test", {})
+    return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
+
+
+class _Judge:
+    """Scores answers on the common grid in the geometry of each case's own label."""
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        case_table: pd.DataFrame,
+        facts: dict[str, Any],
+        evaluation: EvaluationConfig,
+    ) -> None:
+        self.cohort, self.evaluation = cohort, evaluation
+        self.values = CohortFacts.model_validate(facts).label_values
+        self.files = dict(zip(case_table["case"], case_table["label"], strict=True))
+
+    def score(
+        self, case: str, probabilities: torch.Tensor, arm: str, seed: int
+    ) -> tuple[pd.DataFrame, tuple[str, torch.Tensor]]:
+        """Rows of the case table and the label map on the common grid, for `(1, L, *shape)`."""
+        row = self.cohort.index_of(case)
+        reference, affine = read_label(str(self.files[case]), self.values)
+        native = to_native(
+            probabilities[0].numpy(), self.cohort.affines[row], reference.shape, affine
+        )
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        scored = Scored(arm, case, str(self.cohort.table["subject"][row]), seed)
+        table = evaluate_segmentation(
+            scored,
+            native,
+            reference,
+            tuple(float(s) for s in spacing),
+            self.cohort.label_names,
+            self.evaluation.tolerance_mm,
+        )
+        return table, (case, probabilities[0].argmax(dim=0).to(torch.uint8))
+
+
+def _fused(
+    cohort: Cohort,
+    case_table: pd.DataFrame,
+    facts: dict[str, Any],
+    fusion: FusionConfig,
+    evaluation: EvaluationConfig,
+    keys: dict[str, str],
+    done: set[str],
+) -> Iterator[dict[str, Any]]:
+    """Atlas fusion of the test cases that are not scored yet."""
+    missing = [case for case, key in keys.items() if key not in done]
+    if not missing:
+        return
+    train = cohort.select(cohort.indices("train"))
+    atlases = Atlases(train.images, train.labels, train.masks, cohort.n_labels)
+    tests = cohort.select([cohort.index_of(case) for case in missing])
+    judge = _Judge(cohort, case_table, facts, evaluation)
+    votes = fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, fusion)
+    for case, probabilities in zip(missing, votes, strict=True):
+        rows, labels = judge.score(case, probabilities, ATLAS, 0)
+        yield {keys[case]: _joined([rows], dict([labels]))}
+
+
+def _plain_classes(cohort: Cohort, config: ShapeClassifierConfig) -> dict[str, Any]:
+    train, tests = (cohort.select(cohort.indices(split)) for split in ("train", "test"))
+    features = [shape_features(part.images, part.masks, part.spacing_mm) for part in (train, tests)]
+    codes = np.array([cohort.class_names.index(str(c)) for c in train.table["class"]])
+    model = fit_shape_classifier(features[0], codes, len(cohort.class_names), config)
+    probabilities = torch.from_numpy(model.predict(features[1]))
+    return _joined([_classified(cohort, probabilities, SHAPE, 0)], {})
+
+
+def _classified(cohort: Cohort, probabilities: torch.Tensor, arm: str, seed: int) -> pd.DataFrame:
+    table = cohort.table.iloc[cohort.indices("test")]
+    scored = [
+        Scored(arm, str(case), str(subject), seed)
+        for case, subject in zip(table["case"], table["subject"], strict=True)
+    ]
+    codes = [cohort.class_names.index(str(c)) for c in table["class"]]
+    return evaluate_classification(scored, probabilities, codes, cohort.class_names)
+
+
+def _means(cases: pd.DataFrame) -> dict[str, float]:
+    """Means over cases: of all labels together, and of each."""
+    values = {}
+    for metric in ("dice", "hd95_mm", "surface_dice"):
+        values[f"{metric}_mean"] = float(cases[metric].mean())
+        for label, part in cases.groupby("label_name"):
+            values[f"{metric}_{label}"] = float(part[metric].mean())
+    return values
+
+
+def _joined(tables: list[pd.DataFrame], labels: dict[str, torch.Tensor]) -> dict[str, Any]:
+    rows = pd.concat(tables, ignore_index=True)
+    return {"rows": {str(k): v for k, v in rows.to_dict("list").items()}, "labels": labels}
+
+
+def _test_cases(cohort: Cohort) -> list[str]:
+    return [cohort.cases[row] for row in cohort.indices("test")]
+
+
+def _mark(cohort: Cohort, evaluation: EvaluationConfig, *more: Any) -> str:
+    """What scores depend on besides the network."""
+    return fingerprint(cohort.fingerprint(), evaluation.tolerance_mm, *more)

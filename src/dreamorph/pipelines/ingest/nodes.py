@@ -1,0 +1,70 @@
+"""Nodes of the ingest step."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from dreamorph.datasets.simulated import SimulatedFolder
+from dreamorph.simulation import LABEL_NAMES, SimulationConfig, simulate
+from dreamorph.simulation.patients import SimulatedCohort
+from dreamorph.volumes.cohort import Cohort
+from dreamorph.volumes.config import CohortConfig, SplitConfig
+from dreamorph.volumes.preprocess import preprocess
+from dreamorph.volumes.records import CohortFacts, Scan, Validation
+from dreamorph.volumes.scan import scan
+from dreamorph.volumes.splits import assign_splits
+from dreamorph.volumes.validation import validate
+
+
+def is_simulated(cohort: CohortConfig) -> bool:
+    """Whether a run works on simulated patients, which it does unless told of a cohort."""
+    return cohort.path is None and cohort.manifest is None
+
+
+def simulate_patients(
+    cohort: CohortConfig, simulation: SimulationConfig, folder: SimulatedFolder
+) -> Iterator[SimulatedCohort]:
+    """Simulate the default cohort where no other is named and the folder does not hold it yet."""
+    if is_simulated(cohort) and not folder.holds(simulation):
+        yield simulate(simulation)
+
+
+def scan_files(cohort: CohortConfig, folder: SimulatedFolder) -> tuple[Scan, pd.DataFrame]:
+    """List the files of the cohort; which name stands for which file stays on this machine."""
+    if is_simulated(cohort):
+        cohort = cohort.model_copy(update={"path": folder.manifest, "label_names": LABEL_NAMES})
+    found = scan(cohort)
+    return found, found.keys
+
+
+def validate_cases(files: Scan, cohort: CohortConfig) -> tuple[Validation, pd.DataFrame]:
+    """Look into every file once and set aside what cannot be used."""
+    validation = validate(files, cohort)
+    return validation, validation.quarantine
+
+
+def split_cases(
+    validation: Validation, split: SplitConfig
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Decide by subject who trains, who stays unlabelled and who tests."""
+    table = assign_splits(validation.good, split, validation.quarantine)
+    public = table[["case", "subject", "class", "split", "labelled"]]
+    return table, public, validation.facts.model_dump(mode="json")
+
+
+def preprocess_cases(
+    case_table: pd.DataFrame, facts: dict[str, Any], cohort: CohortConfig
+) -> tuple[Cohort, dict[str, Any]]:
+    """Bring all volumes to one orientation, spacing, intensity scale and grid."""
+    volumes = preprocess(case_table, CohortFacts.model_validate(facts), cohort)
+    summary = {
+        "fingerprint": volumes.fingerprint(),
+        "cases": len(volumes),
+        "grid": list(volumes.shape),
+        "spacing_mm": list(volumes.spacing_mm),
+        "modality": volumes.modality,
+        "labels": {str(k): name for k, name in volumes.label_names.items()},
+        "classes": volumes.class_names,
+    }
+    return volumes, summary

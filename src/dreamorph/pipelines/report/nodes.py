@@ -1,0 +1,170 @@
+"""Nodes of the reporting step."""
+
+import io
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dreamorph import __version__
+from dreamorph.datasets.simulated import SimulatedFolder
+from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.pipelines.common import Items, replay, sources_of, task_of
+from dreamorph.pipelines.ingest.nodes import is_simulated
+from dreamorph.prior import DeformationPrior
+from dreamorph.registration.groupwise import Alignment
+from dreamorph.reporting import ReportInputs, montages, render_report
+from dreamorph.reporting.config import ReportConfig
+from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
+from dreamorph.spatial import SpatialTransform
+from dreamorph.tracking.processes import git_commit
+from dreamorph.volumes.cohort import Cohort
+from dreamorph.volumes.config import CohortConfig
+
+#: Dreams and pairs that the report shows, and pairs whose true maps are compared.
+DREAMS, EXAMPLES, JUDGED = 24, 2, 48
+
+
+def judge_recovery(
+    config: CohortConfig,
+    folder: SimulatedFolder,
+    cohort: Cohort,
+    alignment: Alignment,
+    pair_table: pd.DataFrame,
+    pairs: Items,
+    prior: DeformationPrior,
+) -> dict[str, Any]:
+    """How well registration and prior recovered the truth of simulated patients; else nothing."""
+    if not is_simulated(config):
+        return {}
+    truth = Truth.load(folder.truth)
+    part = pair_table.head(JUDGED)
+    fixed, moving = list(part["fixed_case"]), list(part["moving_case"])
+    masks = cohort.masks[[cohort.index_of(case) for case in fixed]]
+    transform = _whole_maps(cohort, alignment, part, pairs)
+    errors = registration_error_mm(truth, fixed, moving, transform, masks)
+    modes = mode_recovery(
+        truth.velocities[truth.rows(prior.members)],
+        prior.fields,
+        truth.directions,
+        truth.extent_mm,
+        prior.extent_mm,
+    )
+    return {
+        "registration": {name: values.tolist() for name, values in vars(errors).items()},
+        "modes": asdict(modes),
+    }
+
+
+def write_report(
+    config: CohortConfig,
+    cohort: Cohort,
+    quarantine: pd.DataFrame,
+    alignment: Alignment,
+    pair_table: pd.DataFrame,
+    pairs: Items,
+    prior: DeformationPrior,
+    dream_table: pd.DataFrame,
+    cases: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    arms: Items,
+    scores: Items,
+    checks: pd.DataFrame,
+    verdict: dict[str, str],
+    recovery: dict[str, Any],
+    report: ReportConfig,
+    parameters: dict[str, Any],
+) -> tuple[str, dict[str, bytes]]:
+    """One self-contained page, and its pictures for the dashboard."""
+    recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
+    inputs = ReportInputs(
+        study=report.title,
+        simulated=is_simulated(config),
+        task=task_of(cohort),
+        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        version=__version__,
+        git_commit=git_commit(Path.cwd()),
+        cohort=cohort,
+        quarantine=quarantine,
+        pairs=pair_table.assign(set_aside=pair_table["set_aside"].fillna("")),
+        common=alignment.group,
+        pair_examples=_examples(cohort, pair_table, pairs),
+        prior=prior,
+        dreams=replay(prior, sources_of(cohort), recipes) if recipes else None,
+        dream_table=dream_table,
+        cases=cases,
+        comparisons=comparisons,
+        history=_history(arms),
+        checks=checks,
+        verdict=verdict["verdict"],
+        recovery=recovery or None,
+        parameters=without_paths(parameters),
+        predictions=_predictions(scores),
+    )
+    pictures = {name: _png(figure) for name, figure in montages(inputs).items()}
+    return render_report(inputs), pictures
+
+
+def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters fit to be shown: of a path only the last name, which says no place."""
+    cohort = dict(parameters.get("cohort") or {})
+    for name in ("path", "manifest"):
+        if cohort.get(name):
+            cohort[name] = Path(str(cohort[name])).name
+    return parameters | {"cohort": cohort}
+
+
+def _examples(
+    cohort: Cohort, pair_table: pd.DataFrame, pairs: Items
+) -> list[tuple[int, int, SpatialTransform]]:
+    """Maps of the pairs that were best and middling, in the common space."""
+    good = pair_table[pair_table["set_aside"].fillna("") == ""]
+    ranked = good[good["kind"] == "labelled"].sort_values("similarity_after")
+    chosen = ranked.iloc[[len(ranked) // 2, -1]] if len(ranked) >= EXAMPLES else ranked
+    examples = []
+    for row in chosen.to_dict("records"):
+        eye = torch.eye(4, dtype=torch.float64)[None]
+        velocity = pairs[row["key"]]["velocity"][None]
+        transform = SpatialTransform(eye, velocity, eye, cohort.shape, cohort.spacing_mm)
+        examples.append((int(row["fixed"]), int(row["moving"]), transform))
+    return examples
+
+
+def _whole_maps(
+    cohort: Cohort, alignment: Alignment, table: pd.DataFrame, pairs: Items
+) -> SpatialTransform:
+    """Maps of pairs between the volumes' own grids."""
+    return SpatialTransform(
+        torch.linalg.inv(alignment.affines[list(table["fixed"])]),
+        torch.stack([pairs[key]["velocity"] for key in table["key"]]),
+        alignment.affines[list(table["moving"])],
+        cohort.shape,
+        cohort.spacing_mm,
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _history(arms: Items) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(item["history"]).assign(arm=item["name"], seed=item["seed"])
+        for item in (arms[key] for key in arms)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _predictions(scores: Items) -> dict[str, torch.Tensor]:
+    """Label maps of the dream arm by case."""
+    found: dict[str, torch.Tensor] = {}
+    for key in scores:
+        if key.startswith("dream-"):
+            found |= scores[key]["labels"]
+    return found

@@ -1,0 +1,174 @@
+"""Nodes of the training step."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dreamorph.datasets import StoredItems
+from dreamorph.dreaming import (
+    AffineWarpConfig,
+    AffineWarps,
+    Dreamer,
+    DreamWarps,
+    ElasticWarpConfig,
+    ElasticWarps,
+    IdentityWarps,
+    Recipe,
+)
+from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.fingerprint import fingerprint
+from dreamorph.pipelines.common import sources_of, task_of
+from dreamorph.prior import DeformationPrior
+from dreamorph.training import (
+    Arm,
+    MixedWarps,
+    NetworkSpec,
+    TrainedArm,
+    TrainingConfig,
+    TrainingData,
+    train_arm,
+)
+from dreamorph.volumes.cohort import Cohort
+
+
+def plan_arms(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    dream_table: pd.DataFrame,
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+) -> pd.DataFrame:
+    """One row per network to train, named after all that shapes it."""
+    arms = _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
+    marks = list(cohort.table.loc[cohort.indices("train"), "fingerprint"])
+    shared = training.model_dump(mode="json", exclude={"arms", "seeds", "progress", "device"})
+    rows = [
+        {
+            "arm": arm.name,
+            "seed": seed,
+            "key": f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, shared, seed, marks)}",
+        }
+        for seed in training.seeds
+        for arm in arms
+    ]
+    return pd.DataFrame(rows)
+
+
+def train_arms(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    dream_table: pd.DataFrame,
+    plan: pd.DataFrame,
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+    checkpoints: Path,
+    done: StoredItems,
+) -> Iterator[dict[str, Any]]:
+    """Train each network that is not trained yet, from its newest checkpoint if there is one."""
+    yield done.stale(list(plan["key"]))
+    arms = {
+        arm.name: arm
+        for arm in _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
+    }
+    data = training_data(cohort)
+    for row in plan.itertuples(index=False):
+        if row.key not in done:
+            trained = train_arm(arms[str(row.arm)], data, training, int(row.seed), checkpoints)
+            yield {str(row.key): to_item(trained, training, cohort.shape)}
+
+
+def training_data(cohort: Cohort) -> TrainingData:
+    """What networks may learn from: the labelled training volumes and nothing else."""
+    part = cohort.select(cohort.indices("train"))
+    if task_of(cohort) == "segmentation":
+        return TrainingData(part.images, part.labels, part.masks, None, cohort.n_labels + 1)
+    codes = [cohort.class_names.index(str(c)) for c in part.table["class"]]
+    classes = torch.tensor(codes)
+    return TrainingData(part.images, part.labels, part.masks, classes, len(cohort.class_names))
+
+
+def to_item(
+    trained: TrainedArm, training: TrainingConfig, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """A trained network as plain values and tensors."""
+    name = trained.arm if len(training.seeds) == 1 else f"{trained.arm}-seed{trained.seed}"
+    return {
+        "arm": name,
+        "name": trained.arm,
+        "seed": trained.seed,
+        "network": asdict(trained.network),
+        "state": trained.state,
+        "history": {str(k): v for k, v in trained.history.to_dict("list").items()},
+        "params": {"arm": trained.arm, "seed": trained.seed}
+        | {"training": training.model_dump(mode="json"), "network": asdict(trained.network)},
+        "input_shape": (1, *shape),
+    }
+
+
+def from_item(item: dict[str, Any]) -> TrainedArm:
+    """The inverse of `to_item`."""
+    network = item["network"] | {"channels": tuple(item["network"]["channels"])}
+    return TrainedArm(
+        item["name"],
+        item["seed"],
+        NetworkSpec(**network),
+        item["state"],
+        pd.DataFrame(item["history"]),
+    )
+
+
+def build(item: dict[str, Any]) -> torch.nn.Module:
+    """The network of a stored arm, for tracking."""
+    return from_item(item).build()
+
+
+def _accepted(dream_table: pd.DataFrame) -> list[Recipe]:
+    return recipes_from_table(dream_table[dream_table["accepted"]])
+
+
+def _arms(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    recipes: list[Recipe],
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+) -> list[Arm]:
+    """The wanted arms; each is the one before it and one thing more."""
+    shape, spacing = cohort.shape, cohort.spacing_mm
+    plain = IdentityWarps(shape, spacing)
+    energy = dream_energy(prior, recipes)
+    random = ElasticWarps(shape, spacing, prior.fields.shape[2:], elastic, energy)
+    dreams = DreamWarps(Dreamer(prior), recipes, sources_of(cohort).cases, shape)
+    warps = {
+        "none": plain,
+        "classic": AffineWarps(plain, affine),
+        "elastic": AffineWarps(MixedWarps(random, plain, training.dream_fraction), affine),
+        "dream": AffineWarps(MixedWarps(dreams, plain, training.dream_fraction), affine),
+    }
+    parts: dict[str, list[Any]] = {
+        "none": [],
+        "classic": [affine],
+        "elastic": [affine, elastic, energy],
+        "dream": [affine, prior.fingerprint, [[r.dream, r.source, r.scale] for r in recipes]],
+    }
+    return [
+        Arm(name, warps[name], intensity=name != "none", fingerprint=fingerprint(*parts[name]))
+        for name in training.arms
+    ]
+
+
+def dream_energy(prior: DeformationPrior, recipes: list[Recipe]) -> float:
+    """Mean squared velocity of the accepted dreams, mm^2 per voxel and summed over axes."""
+    rows = {case: row for row, case in enumerate(prior.members)}
+    total = 0.0
+    for recipe in recipes:
+        field = prior.draw(recipe.seed, recipe.cls, recipe.scale).field
+        total += float((prior.fields[rows[recipe.source]] - field).square().sum(0).mean())
+    return total / max(1, len(recipes))

@@ -1,0 +1,173 @@
+"""Arms compared on held-out subjects."""
+
+from typing import Any
+
+import numpy as np
+
+from dreamorph.evaluation import classification_metrics
+from dreamorph.reporting.figures import arms as figures
+from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.parts import Listed, listed, number, picture
+from dreamorph.reporting.statements import best_baseline
+from dreamorph.reporting.style import arm_name
+from dreamorph.reporting.wording import METRIC_NAMES, NOTHING, UNITS
+from dreamorph.volumes.records import rows as records
+
+_METRICS = (("dice", "Dice"), ("hd95_mm", "HD95 mm"), ("surface_dice", "surface Dice"))
+_DECIMALS = {"dice": 3, "hd95_mm": 2, "surface_dice": 3}
+_WORST_TITLES = {
+    "dice": "mean Dice",
+    "hd95_mm": "mean HD95 mm",
+    "volume_ml": "predicted mL per label",
+    "reference_ml": "reference mL per label",
+}
+_NO_CASES = "No test case was scored."
+
+
+def build(inputs: ReportInputs) -> dict[str, Any]:
+    """Scores, differences, training curves and worst cases."""
+    best = best_baseline(inputs)
+    return {
+        "scores": picture(
+            figures.scores(inputs),
+            "Mean score of every arm with its interval and a point for every test subject",
+            "Large marks are means over test subjects, bars their 95 % interval (bootstrap over"
+            " subjects), small points single subjects, seeds and labels averaged.",
+            kind="svg",
+        ),
+        "table_of_scores": (
+            _class_table(inputs) if inputs.task == "classification" else _table(inputs)
+        ),
+        "differences": picture(
+            figures.differences(inputs),
+            "Paired differences between arms with their intervals",
+            "Differences within the same subjects, with 95 % intervals. An interval across zero"
+            " shows no difference.",
+            kind="svg",
+        ),
+        "comparisons": _comparisons(inputs),
+        "curves": picture(
+            figures.curves(inputs),
+            "Training curves of every arm",
+            "Training, smoothed; thin lines are single seeds. A low training loss is no merit:"
+            " arms with harder samples end higher.",
+            kind="svg",
+        ),
+        "worst": picture(
+            figures.worst(inputs),
+            "The test cases that the dream arm segments worst, with reference and predicted"
+            " outlines",
+            "The worst test cases of the dream arm: reference outlines in colour, the prediction"
+            " white and dotted.",
+        )
+        if inputs.task == "segmentation"
+        else None,
+        "worst_table": _worst_table(inputs),
+        "baselines": [arm_name(arm) for arm in inputs.baselines],
+        "best_baseline": None if best is None else arm_name(best),
+        "seeds": inputs.cases["seed"].nunique() if "seed" in inputs.cases else 0,
+    }
+
+
+def _table(inputs: ReportInputs) -> Listed:
+    if not inputs.arms:
+        return _NO_CASES
+    known = [(m, title) for m, title in _METRICS if m in inputs.cases]
+    rows = []
+    for name, own in inputs.cases.groupby("label_name", sort=False):
+        for arm in inputs.arms:
+            part = own[own["arm"] == arm]
+            if len(part):
+                per_case = part.groupby("case")[[m for m, _ in known]].mean()
+                cells = [_spread(per_case[m].to_numpy(dtype=float), _DECIMALS[m]) for m, _ in known]
+                rows.append([name, arm_name(arm), len(per_case), *cells])
+    return listed(
+        "Scores per label on the test cases: mean ± standard deviation over cases.",
+        ("label", "arm", "cases", *(title for _, title in known)),
+        rows,
+        _NO_CASES,
+    )
+
+
+def _spread(values: np.ndarray, decimals: int) -> str:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return NOTHING
+    if len(values) < 2:
+        return f"{values[0]:.{decimals}f}"
+    return f"{values.mean():.{decimals}f} ± {values.std(ddof=1):.{decimals}f}"
+
+
+def _class_table(inputs: ReportInputs) -> Listed:
+    if not inputs.arms:
+        return _NO_CASES
+    try:
+        table = classification_metrics(inputs.cases, inputs.cohort.class_names)
+    except KeyError as error:
+        return f"The table of cases has no column {error}, so the arms cannot be compared."
+    rows = []
+    for arm in inputs.arms:
+        own = table[table["arm"] == arm].set_index("metric")
+        cells = [
+            f"{number(row['value'])} ({number(row['lower'])} to {number(row['upper'])})"
+            for row in records(own)
+        ]
+        rows.append([arm_name(arm), int(own["n_cases"].iloc[0]), *cells])
+        metrics = [METRIC_NAMES.get(str(m), str(m)) for m in own.index]
+    return listed(
+        "Scores on the test cases, with 95 % intervals over subjects.",
+        ("arm", "cases", *metrics),
+        rows,
+        _NO_CASES,
+    )
+
+
+def _comparisons(inputs: ReportInputs) -> Listed:
+    rows = []
+    for row in records(inputs.comparisons):
+        metric = str(row["metric"])
+        rows.append(
+            [
+                arm_name(row["first"]),
+                arm_name(row["second"]),
+                METRIC_NAMES.get(metric, metric) + UNITS.get(metric, ""),
+                row["n_subjects"],
+                _signed(row["difference"]),
+                f"{_signed(row['lower'])} to {_signed(row['upper'])}",
+                _p_value(row["p"]),
+                _p_value(row["p_holm"]),
+                row["note"],
+            ]
+        )
+    return listed(
+        "Paired differences, first minus second; p of the exact Wilcoxon signed-rank test, and"
+        " corrected for the number of comparisons (Holm).",
+        ("first", "second", "metric", "subjects", "difference", "95 % interval", "p", "p (Holm)",
+         "note"),
+        rows,
+        "No two arms were compared.",
+    )  # fmt: skip
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.3f}"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "underpowered"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _worst_table(inputs: ReportInputs) -> Listed:
+    if inputs.task != "segmentation" or "dice" not in inputs.cases:
+        return ""
+    own = inputs.cases[inputs.cases["arm"] == "dream"]
+    worst = own.groupby("case")[[c for c in _WORST_TITLES if c in own]].mean().nsmallest(5, "dice")
+    rows = [[case, *values] for case, values in zip(worst.index, worst.to_numpy(), strict=True)]
+    return listed(
+        "The five worst test cases of the dream arm, labels averaged.",
+        ("case", *(_WORST_TITLES[str(c)] for c in worst.columns)),
+        rows,
+        "The dream arm has no scored test case.",
+    )

@@ -1,0 +1,65 @@
+"""What the report cannot say, and how it was made."""
+
+import platform
+import sys
+from importlib import metadata
+from typing import Any
+
+from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.parts import Listed, flat, from_frame, listed
+from dreamorph.reporting.wording import LIMITS, NOTHING
+
+_PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "scikit-learn", "nibabel", "kedro",
+             "mlflow")  # fmt: skip
+
+
+def build_limits(inputs: ReportInputs) -> dict[str, Any]:
+    """Limits that hold for every run, and those of this one."""
+    table = inputs.cohort.table
+    train = table.loc[table["split"] == "train", "subject"].nunique()
+    test = table.loc[table["split"] == "test", "subject"].nunique()
+    numbers = (
+        f"{train} labelled training subjects and {test} test subjects were used. Results from so"
+        " few, most likely of one site and one protocol, need not hold for other patients,"
+        " scanners or label styles."
+    )
+    limits = [("Numbers", numbers), *LIMITS]
+    if inputs.simulated:
+        text = (
+            "These patients are simulated. What helps with them may fail with real ones; no number"
+            " here speaks of real patients."
+        )
+        limits.insert(0, ("Simulation", text))
+    return {"limits": limits}
+
+
+def build(inputs: ReportInputs) -> dict[str, Any]:
+    """Versions, parameters and timings."""
+    return {
+        "versions": _versions(inputs),
+        "parameters": listed(
+            "All parameters of the run.",
+            ("parameter", "value"),
+            flat(inputs.parameters),
+            "The parameters were not handed to the report.",
+        ),
+        "timings": from_frame("How long it took.", inputs.timings, "No timings were recorded."),
+    }
+
+
+def _versions(inputs: ReportInputs) -> Listed:
+    rows = [
+        ["dreamorph", inputs.version],
+        ["git commit", inputs.git_commit or "not known"],
+        ["made", inputs.created],
+        ["data", inputs.cohort.fingerprint()],
+        ["prior", NOTHING if inputs.prior is None else inputs.prior.fingerprint],
+        ["Python", f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"],
+        ["system", platform.system()],
+    ]
+    for package in _PACKAGES:
+        try:
+            rows.append([package, metadata.version(package)])
+        except metadata.PackageNotFoundError:
+            continue
+    return listed("Versions and fingerprints.", ("what", "which"), rows, "")

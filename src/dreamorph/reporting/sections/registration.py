@@ -1,0 +1,92 @@
+"""Registration before and after."""
+
+from typing import Any
+
+import pandas as pd
+
+from dreamorph.reporting.figures import registration as figures
+from dreamorph.reporting.figures.planes import CONVENTION
+from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.parts import Listed, Shown, from_frame, listed, number, picture
+from dreamorph.reporting.wording import MINUS
+
+_EXAMPLES = 2
+_MOST_SVG_POINTS = 250
+
+
+def build(inputs: ReportInputs) -> dict[str, Any]:
+    """Example pairs, the quality of all pairs, and those set aside."""
+    return {
+        "examples": [_example(inputs, k) for k in range(max(1, _count(inputs)))],
+        "convention": CONVENTION,
+        "quality": picture(
+            figures.quality(inputs),
+            "Strips of similarity, Dice, inverse error and volume change of every registered pair",
+            "Every registered pair is a point; lines join the same pair, bars are medians. Local"
+            " correlation and Dice should rise. The inverse error says how far a point is from"
+            " itself after the map and back; the logarithm of the volume change is 0.69 where"
+            f" tissue doubles and {MINUS}0.69 where it halves.",
+            kind="svg" if len(inputs.pairs) <= _MOST_SVG_POINTS else "png",
+        ),
+        "summary": _summary(inputs.pairs),
+        "failed": _failed(inputs.pairs),
+    }
+
+
+def _count(inputs: ReportInputs) -> int:
+    return min(_EXAMPLES, len(inputs.pair_examples))
+
+
+def _example(inputs: ReportInputs, index: int) -> Shown:
+    figure = figures.pair(inputs, index)
+    if isinstance(figure, str):
+        return figure
+    fixed, moving = figures.pair_names(inputs, index)
+    where = "" if inputs.common is None else " Both lie in the common space already."
+    return picture(
+        figure,
+        f"Slices of {fixed} and of {moving} before and after registration, with label outlines",
+        f"{moving} (moving) brought onto {fixed} (fixed). Coloured outlines are the volume's own"
+        " labels, the white dotted one is that of the fixed volume: after the warp they should"
+        f" coincide. Tiles alternate between fixed and warped: edges should run on.{where}",
+    )
+
+
+def _summary(pairs: pd.DataFrame) -> Listed:
+    if pairs.empty:
+        return "No pair was registered."
+    rows = []
+    for kind, own in pairs.groupby("kind", sort=True):
+        rows.append(
+            [
+                kind,
+                len(own),
+                _change(own, "similarity"),
+                _change(own, "dice"),
+                int((own["folded_voxels"] > 0).sum()),
+                float(own["inverse_error_mm"].median()),
+                int((own["set_aside"].fillna("") != "").sum()),
+            ]
+        )
+    return listed(
+        "All pairs by kind; medians.",
+        ("pairs", "number", "correlation", "Dice", "with folds", "inverse error mm", "set aside"),
+        rows,
+        "No pair was registered.",
+    )
+
+
+def _change(pairs: pd.DataFrame, name: str) -> str:
+    columns = [f"{name}_{stage}" for stage in ("before", "affine", "after")]
+    values = [float(pairs[c].median()) for c in columns if c in pairs and pairs[c].notna().any()]
+    return " → ".join(number(v) for v in values) or "not labelled"
+
+
+def _failed(pairs: pd.DataFrame) -> Listed:
+    missing = "No pair was set aside."
+    if pairs.empty or "set_aside" not in pairs:
+        return missing
+    own = pairs[pairs["set_aside"].fillna("") != ""]
+    names = [c for c in ("fixed_case", "moving_case") if c in own] or ["fixed", "moving"]
+    table = own[[*names, "kind", "set_aside"]].rename(columns={"set_aside": "reason"})
+    return from_frame("Pairs set aside; the prior does not see them.", table, missing)

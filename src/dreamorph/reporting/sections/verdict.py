@@ -1,0 +1,37 @@
+"""The verdict, first of all."""
+
+from typing import Any
+
+from dreamorph.reporting.inputs import RANDOM, ReportInputs
+from dreamorph.reporting.statements import (
+    against,
+    best_baseline,
+    claims,
+    hallucination,
+    overall,
+)
+from dreamorph.reporting.style import arm_name
+from dreamorph.reporting.wording import VERDICT_SYMBOLS, VERDICT_WORDS
+
+
+def build(inputs: ReportInputs) -> dict[str, Any]:
+    """Three questions with their answers."""
+    verdict = overall(inputs)
+    plain = best_baseline(inputs)
+    plain_name = "the plain baseline" if plain is None else f"the plain baseline, {_bare(plain)}"
+    return {
+        "verdict": verdict,
+        "word": VERDICT_WORDS[verdict],
+        "symbol": VERDICT_SYMBOLS[verdict],
+        "statements": [
+            against(inputs, RANDOM, "random warps of equal strength"),
+            against(inputs, plain, plain_name),
+            hallucination(inputs),
+        ],
+        "claims": claims(inputs),
+        "n_test": inputs.cases["subject"].nunique() if "subject" in inputs.cases else 0,
+    }
+
+
+def _bare(arm: str) -> str:
+    return arm_name(arm).removesuffix(" (plain)")

@@ -1,0 +1,178 @@
+"""The verdict in words: never more than the numbers carry."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dreamorph.evaluation import subject_means
+from dreamorph.reporting.inputs import DREAM, ReportInputs
+from dreamorph.reporting.style import arm_name
+from dreamorph.reporting.wording import CLAIMS, HIGHER_IS_BETTER, METRIC_NAMES, UNITS, VERDICT_WORDS
+
+_LEVEL = 0.05
+_ANSWERS = {
+    "pass": "No sign of it was found",
+    "fail": "At least one check says so",
+    "not_assessable": "Not assessable",
+}
+_PRIMARY = ("dice", "auc", "balanced_accuracy", "correct")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One finding: a few words, a sentence, and how it is marked (good, bad, open)."""
+
+    question: str
+    answer: str
+    sentence: str
+    tone: str
+
+
+def against(inputs: ReportInputs, rival: str | None, what: str) -> Statement:
+    """How the dream arm compares with a rival arm, in the primary metric."""
+    question = f"Did dreaming help, compared with {what}?"
+    if DREAM not in inputs.arms:
+        return Statement(question, "Not measured", "No dream arm was evaluated.", "open")
+    if rival is None or rival not in inputs.arms:
+        return Statement(question, "Not measured", f"There is no result of {what}.", "open")
+    row = _comparison(inputs.comparisons, rival)
+    if row is None:
+        text = f"The dream arm and {arm_name(rival)} were not compared."
+        return Statement(question, "Not measured", text, "open")
+    return _judged(question, row, rival)
+
+
+def best_baseline(inputs: ReportInputs) -> str | None:
+    """The plain baseline with the best primary metric, None where there is none."""
+    baselines = inputs.baselines
+    metric = next((m for m in _PRIMARY if m in inputs.cases), None)
+    if len(baselines) < 2 or metric is None:
+        return baselines[0] if baselines else None
+    means = subject_means(inputs.cases, metric)[baselines].mean()
+    return str(means.idxmax()) if means.notna().any() else baselines[0]
+
+
+def overall(inputs: ReportInputs) -> str:
+    """The run's verdict, failing closed where the table of checks contradicts it."""
+    if inputs.checks.empty:
+        return "fail" if inputs.verdict == "fail" else "not_assessable"
+    gates = set(inputs.checks.loc[inputs.checks["severity"] == "gate", "verdict"])
+    if inputs.verdict not in VERDICT_WORDS or "fail" in gates or inputs.verdict == "fail":
+        return "fail"
+    if not gates or "not_assessable" in gates or inputs.verdict == "not_assessable":
+        return "not_assessable"
+    return "pass"
+
+
+def hallucination(inputs: ReportInputs) -> Statement:
+    """What the checks say as a whole, and which of them decides."""
+    question = "Was anything hallucinated?"
+    verdict = overall(inputs)
+    tone = {"pass": "good", "fail": "bad", "not_assessable": "open"}[verdict]
+    if inputs.checks.empty:
+        text = "No check was run, so nothing is known."
+        return Statement(question, _ANSWERS[verdict], text, tone)
+    gates = inputs.checks[inputs.checks["severity"] == "gate"]
+    names = {v: list(gates.loc[gates["verdict"] == v, "name"]) for v in VERDICT_WORDS}
+    parts = []
+    if names["fail"]:
+        parts.append(f"{_checks(names['fail'])} failed, so dreams and networks are not promoted")
+    if names["not_assessable"]:
+        parts.append(f"{_checks(names['not_assessable'])} could not be assessed")
+    if verdict == "pass":
+        parts.append(
+            f"all {len(gates)} deciding checks passed, which does not prove the absence of"
+            " hallucinations"
+        )
+    elif verdict == "fail" and not names["fail"]:
+        parts.append(f"the run's verdict is {inputs.verdict!r}, although no check here failed")
+    elif verdict == "not_assessable" and not names["not_assessable"]:
+        parts.append("the run is not assessable, although no deciding check here says so")
+    text = "; ".join(parts)
+    return Statement(question, _ANSWERS[verdict], text[:1].upper() + text[1:] + ".", tone)
+
+
+def claims(inputs: ReportInputs) -> str:
+    """Claims that did not hold, as one sentence; empty where all did."""
+    if inputs.checks.empty:
+        return ""
+    own = inputs.checks[(inputs.checks["severity"] == "claim")]
+    names = list(own.loc[own["verdict"] != "pass", "name"])
+    if not names:
+        return ""
+    open_claims = "; ".join(f"{CLAIMS.get(name, name)} ({name})" for name in names)
+    return f"This run does not show {open_claims}."
+
+
+def _comparison(table: pd.DataFrame, rival: str) -> dict[str, Any] | None:
+    """The dream arm's row against a rival, turned so that dream comes first."""
+    if table.empty:
+        return None
+    for metric in [*_PRIMARY, *dict.fromkeys(table["metric"])]:
+        own = table[table["metric"] == metric]
+        for row in own.to_dict("records"):
+            if (row["first"], row["second"]) == (DREAM, rival):
+                return row
+            if (row["first"], row["second"]) == (rival, DREAM):
+                return row | {
+                    "first": DREAM,
+                    "second": rival,
+                    "mean_first": row["mean_second"],
+                    "mean_second": row["mean_first"],
+                    "difference": -row["difference"],
+                    "lower": -row["upper"],
+                    "upper": -row["lower"],
+                }
+    return None
+
+
+def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
+    sign = 1 if HIGHER_IS_BETTER.get(str(row["metric"]), True) else -1
+    if not all(math.isfinite(row[key]) for key in ("difference", "lower", "upper")):
+        text = f"The difference could not be measured ({row['n_subjects']} common test subjects)."
+        return Statement(question, "Not measured", text, "open")
+    numbers = _numbers(row, rival)
+    if _missing(row["p"]):
+        text = "Too few test subjects to tell a difference from luck."
+        return Statement(question, "Underpowered", f"{text} {numbers}", "open")
+    lower, upper = sorted((sign * row["lower"], sign * row["upper"]))
+    if lower <= 0 <= upper:
+        text = "The interval of the difference holds zero, so none is shown."
+        return Statement(question, "Not shown", f"{text} {numbers}", "open")
+    if _shown_p(row) < _LEVEL:
+        answer, tone = ("Yes", "good") if lower > 0 else ("No, it was worse", "bad")
+        return Statement(question, answer, numbers, tone)
+    text = (
+        f"A hint {'in favour of' if lower > 0 else 'against'} dreams and no more: the interval of"
+        " the difference leaves out zero, but the corrected test does not confirm it."
+    )
+    return Statement(question, "Not shown", f"{text} {numbers}", "open")
+
+
+def _numbers(row: dict[str, Any], rival: str) -> str:
+    metric = str(row["metric"])
+    p = ""
+    if not _missing(row["p"]):
+        value = _shown_p(row)
+        p = f", p {'< 0.001' if value < 0.001 else f'= {value:.3f}'} (exact Wilcoxon, Holm)"
+    return (
+        f"{METRIC_NAMES.get(metric, metric)}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
+        f" dreams, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
+        f" {row['difference']:+.3f}, 95 % interval {row['lower']:+.3f} to {row['upper']:+.3f}{p},"
+        f" {row['n_subjects']} test subjects."
+    )
+
+
+def _shown_p(row: dict[str, Any]) -> float:
+    """The corrected p-value where there is one."""
+    return float(row["p"] if _missing(row["p_holm"]) else row["p_holm"])
+
+
+def _missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+def _checks(names: list[str]) -> str:
+    return ("check " if len(names) == 1 else "checks ") + ", ".join(names)

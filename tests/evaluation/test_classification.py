@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from dreamorph.evaluation import Scored, classification_metrics, evaluate_classification
+from dreamorph.evaluation.classification import accuracy, auc, balanced_accuracy
+
+
+def two(p: list[float]) -> np.ndarray:
+    return np.stack([1 - np.array(p), np.array(p)], axis=1)
+
+
+def cases(true, probabilities, arm="dream", subjects=None, names=("normal", "enlarged")):
+    subjects = range(len(true)) if subjects is None else subjects
+    scored = [Scored(arm, f"c{i}", f"s{s}") for i, s in enumerate(subjects)]
+    return evaluate_classification(scored, probabilities, true, names)
+
+
+def test_auc_by_hand():
+    """Of the four pairs, three are in order and one is a tie: 3.5 / 4."""
+    true = np.array([0, 1, 0, 1])
+    assert auc(true, two([0.1, 0.9, 0.5, 0.5])) == pytest.approx(3.5 / 4)
+
+
+def test_balanced_accuracy_by_hand():
+    """All of three and none of one: accuracy 3/4, balanced 1/2."""
+    true, probabilities = np.array([0, 0, 0, 1]), two([0.1, 0.1, 0.1, 0.1])
+    assert accuracy(true, probabilities) == 0.75
+    assert balanced_accuracy(true, probabilities) == 0.5
+
+
+def test_agrees_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=60)
+    probabilities = rng.dirichlet(np.ones(3), size=60)
+    expected = metrics.roc_auc_score(true, probabilities, multi_class="ovr")
+    assert auc(true, probabilities) == pytest.approx(expected)
+    assert balanced_accuracy(true, probabilities) == pytest.approx(
+        metrics.balanced_accuracy_score(true, probabilities.argmax(1))
+    )
+
+
+def test_one_class_has_no_auc():
+    assert np.isnan(auc(np.zeros(4, int), two([0.1, 0.2, 0.3, 0.4])))
+
+
+def test_table_of_cases():
+    table = cases([0, 1], two([0.2, 0.4]))
+    assert table["class"].tolist() == ["normal", "enlarged"]
+    assert table["predicted"].tolist() == ["normal", "normal"]
+    assert table["correct"].tolist() == [1.0, 0.0]
+    assert table["p_enlarged"].tolist() == pytest.approx([0.2, 0.4])
+
+
+def test_table_refuses_other_shapes():
+    with pytest.raises(ValueError, match="one column per class"):
+        cases([0, 1], np.zeros((2, 3)))
+
+
+def test_intervals_hold_the_value():
+    rng = np.random.default_rng(0)
+    true = np.arange(40) % 2
+    table = cases(true, two(np.clip(0.5 + 0.2 * (true - 0.5) + 0.2 * rng.normal(size=40), 0, 1)))
+    found = classification_metrics(table, ["normal", "enlarged"]).set_index("metric")
+    assert (found["lower"] < found["value"]).all()
+    assert (found["value"] < found["upper"]).all()
+    assert (found["n_subjects"] == 40).all()
+
+
+def test_cases_of_a_subject_are_resampled_together():
+    """Repeating each case of a subject must not narrow the interval."""
+    rng = np.random.default_rng(1)
+    true = np.arange(20) % 2
+    probabilities = rng.uniform(size=20)
+    once = cases(true, two(probabilities))
+    often = cases(
+        np.repeat(true, 5), two(np.repeat(probabilities, 5)), subjects=np.arange(100) // 5
+    )
+    widths = []
+    for table in (once, often):
+        found = classification_metrics(table, ["normal", "enlarged"]).set_index("metric")
+        widths.append(found.loc["accuracy", "upper"] - found.loc["accuracy", "lower"])
+    assert widths[0] == pytest.approx(widths[1], abs=0.06)
+
+
+def test_one_subject_has_no_interval():
+    table = cases([0, 1], two([0.2, 0.7]), subjects=[0, 0])
+    found = classification_metrics(table, ["normal", "enlarged"])
+    assert found["lower"].isna().all()
+    assert (found["value"] == 1).all()

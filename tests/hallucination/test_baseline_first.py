@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dreamorph.hallucination.baseline_first import baseline_first
+from tests.hallucination.worlds import AuditConfig, net_evidence
+
+CONFIG = AuditConfig()
+
+
+def test_a_better_net_passes():
+    found = baseline_first(net_evidence(dream=0.86, plain=0.80), CONFIG)
+    assert found.passed
+    assert found.value == pytest.approx(0.06, abs=0.005)
+    assert found.n == 10
+
+
+def test_canary_net_worse_than_plain():
+    found = baseline_first(net_evidence(dream=0.78, plain=0.80), CONFIG)
+    assert found.passed is False
+    assert "not better than plain" in found.detail
+
+
+def test_canary_one_lucky_subject():
+    """A mean above the baseline that a single subject carries."""
+    scores = np.full(10, 0.795)
+    scores[0] = 0.99
+    found = baseline_first(net_evidence(dream=scores, plain=0.80), CONFIG)
+    assert found.value > 0
+    assert found.passed is False
+
+
+def test_canary_nan_metric():
+    evidence = net_evidence()
+    cases = evidence.cases.copy()
+    cases.loc[3, "dice"] = np.nan
+    found = baseline_first(replace(evidence, cases=cases), CONFIG)
+    assert found.passed is False
+    assert "not finite" in found.detail
+
+
+def test_canary_hard_cases_left_out():
+    evidence = net_evidence()
+    cases = evidence.cases[~evidence.cases["case"].isin(["0L"])]
+    found = baseline_first(replace(evidence, cases=cases), CONFIG)
+    assert found.passed is False
+    assert "one table only" in found.detail
+
+
+def test_many_cases_of_few_subjects_are_underpowered():
+    found = baseline_first(net_evidence(subjects=5), CONFIG)
+    assert found.passed is None
+    assert "underpowered" in found.detail
+
+
+def test_missing_arm_fails():
+    assert baseline_first(replace(net_evidence(), arm="other"), CONFIG).passed is False

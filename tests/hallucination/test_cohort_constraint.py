@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import torch
+
+from dreamorph.hallucination.cohort_constraint import cohort_constraint
+from tests.hallucination.worlds import make_world, velocities
+
+
+def test_honest_dreams_pass(world):
+    found = cohort_constraint(world.evidence, world.config)
+    assert found.passed
+    assert found.n == 112
+
+
+def test_canary_implausible_volume(world):
+    """Every second dream's structure is half as large again: label and image agree, but no subject
+    is like that."""
+    sources = world.evidence.dreams.source_index.tolist()
+    targets = 3 * velocities(len(sources), 1.0, torch.Generator().manual_seed(3))
+    found = cohort_constraint(world.with_dreams(world.dream(sources, targets)), world.config)
+    assert found.passed is False
+    assert found.value > found.threshold
+
+
+def test_canary_missing_structure(world):
+    labels = world.evidence.dreams.labels.clone()
+    labels[labels == 2] = 0
+    evidence = world.with_dreams(replace(world.evidence.dreams, labels=labels))
+    found = cohort_constraint(evidence, world.config)
+    assert found.passed is False
+    assert found.value == 100
+
+
+def test_canary_structures_too_far_apart(world):
+    labels = world.evidence.dreams.labels.clone()
+    second = (labels == 2).roll(4, 3)
+    labels[labels == 2] = 0
+    labels[second] = 2
+    evidence = world.with_dreams(replace(world.evidence.dreams, labels=labels))
+    found = cohort_constraint(evidence, world.config)
+    assert found.passed is False
+    assert "distance_1_2" in found.detail
+
+
+def test_fewer_than_ten_real_cases_are_not_assessable():
+    world = make_world(subjects=6, each=2)
+    found = cohort_constraint(world.evidence, world.config)
+    assert found.passed is None
+    assert found.value >= 0
+    assert "6 real labelled cases" in found.detail
+
+
+def test_classes_are_judged_apart(world):
+    """Fourteen cases in two classes are seven each: too few."""
+    reals = world.evidence.reals
+    classes = ["a" if i % 2 else "b" for i in range(14)]
+    found = cohort_constraint(
+        replace(world.evidence, reals=replace(reals, classes=classes)), world.config
+    )
+    assert found.passed is None
+    assert "class a" in found.detail

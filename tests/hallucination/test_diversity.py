@@ -1,0 +1,63 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dreamorph.hallucination.diversity import _expected_coverage, diversity
+from tests.hallucination.worlds import make_dreams, make_world, velocities, warps
+
+
+def test_honest_dreams_pass(world):
+    found = diversity(world.evidence, world.config)
+    assert found.passed
+    assert "coverage" in found.detail
+
+
+def test_canary_collapsed_prior(world):
+    """Every source is moved to one and the same shape."""
+    sources = world.evidence.dreams.source_index.tolist()
+    target = velocities(1, 1.0, torch.Generator().manual_seed(5)).expand(
+        len(sources), -1, -1, -1, -1
+    )
+    assert diversity(world.with_dreams(world.dream(sources, target)), world.config).passed is False
+
+
+def test_canary_dreams_that_are_copies_of_their_sources(world):
+    sources = world.evidence.dreams.source_index.tolist()
+    still = replace(world.evidence.dreams.transforms, velocity=None)
+    dreams = make_dreams(world.evidence.reals, sources, still)
+    found = diversity(world.with_dreams(dreams), world.config)
+    assert found.passed is False
+    assert "one source" in found.detail
+
+
+def test_canary_copies_without_labels(world):
+    reals = replace(
+        world.evidence.reals, n_labels=0, labels=torch.zeros_like(world.evidence.reals.labels)
+    )
+    sources = world.evidence.dreams.source_index.tolist()
+    still = warps(torch.zeros_like(world.evidence.dreams.transforms.velocity))
+    evidence = replace(world.evidence, reals=reals, dreams=make_dreams(reals, sources, still))
+    found = diversity(evidence, world.config)
+    assert found.passed is False
+    assert "spread 0.000" in found.detail
+    honest = make_dreams(reals, sources, world.evidence.dreams.transforms)
+    assert diversity(replace(evidence, dreams=honest), world.config).passed
+
+
+def test_canary_one_source_only_in_all_dreams(world):
+    maps = world.evidence.dreams.transforms
+    dreams = make_dreams(world.evidence.reals, [0] * 8, maps[:8])
+    assert diversity(world.with_dreams(dreams), world.config).passed is None
+
+
+def test_small_pools_are_not_assessable():
+    world = make_world(subjects=3, each=1)
+    assert diversity(world.evidence, world.config).passed is None
+
+
+def test_expected_coverage_by_hand():
+    # one real neighbour, one dream: an even chance which is nearer
+    assert _expected_coverage(1, 1, 1) == pytest.approx(0.5)
+    assert _expected_coverage(10, 0, 3) == pytest.approx(0.0)
+    assert _expected_coverage(10, 10**6, 3) == pytest.approx(1.0)

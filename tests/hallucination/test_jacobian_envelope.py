@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dreamorph.errors import DreamError
+from dreamorph.hallucination.jacobian_envelope import (
+    fit_envelope,
+    inside_envelope,
+    jacobian_envelope,
+    log_ratios,
+)
+from tests.hallucination.worlds import make_dreams, velocities
+
+
+def moved(world, factor):
+    """Dreams whose targets lie `factor` times farther out than real subjects."""
+    sources = world.evidence.dreams.source_index.tolist()
+    targets = factor * velocities(len(sources), 1.0, torch.Generator().manual_seed(9))
+    return world.with_dreams(world.dream(sources, targets))
+
+
+def test_honest_dreams_pass(world):
+    found = jacobian_envelope(world.evidence, world.config)
+    assert found.passed
+    assert 0 < found.threshold < 90
+
+
+def test_canary_impossible_growth(world):
+    found = jacobian_envelope(moved(world, 3.0), world.config)
+    assert found.passed is False
+    assert found.value > found.threshold
+
+
+def test_canary_a_label_that_swells_without_the_warp(world):
+    """The Jacobian is honest, the label is not its source's."""
+    labels = world.evidence.dreams.labels.clone()
+    labels[:, :, 6:18, 6:22, 6:18] = 1
+    evidence = world.with_dreams(replace(world.evidence.dreams, labels=labels))
+    assert jacobian_envelope(evidence, world.config).passed is False
+
+
+def test_canary_a_vanished_label(world):
+    labels = world.evidence.dreams.labels.clone()
+    labels[labels == 2] = 0
+    evidence = world.with_dreams(replace(world.evidence.dreams, labels=labels))
+    assert jacobian_envelope(evidence, world.config).passed is False
+
+
+def test_canary_an_empty_mask_hides_nothing(world):
+    dreams = world.evidence.dreams
+    evidence = world.with_dreams(replace(dreams, masks=torch.zeros_like(dreams.masks)))
+    assert jacobian_envelope(evidence, world.config).passed is False
+
+
+def test_gentle_dreams_are_no_impossible_growth(world):
+    sources = world.evidence.dreams.source_index.tolist()
+    still = make_dreams(
+        world.evidence.reals, sources, replace(world.evidence.dreams.transforms, velocity=None)
+    )
+    assert jacobian_envelope(world.with_dreams(still), world.config).passed
+
+
+def test_few_subjects_are_not_assessable(world):
+    keep = world.evidence.pairs["fixed_subject"].isin(["s00", "s01", "s02"])
+    keep &= world.evidence.pairs["moving_subject"].isin(["s00", "s01", "s02"])
+    evidence = replace(world.evidence, pairs=world.evidence.pairs[keep])
+    found = jacobian_envelope(evidence, world.config)
+    assert found.passed is None
+    assert "3 real subjects" in found.detail
+
+
+def test_envelope_is_the_full_range(world):
+    envelope = fit_envelope(world.evidence.reals, world.evidence.pairs)
+    assert envelope.log_jacobian[0] == world.evidence.pairs["log_jacobian_min"].min()
+    assert inside_envelope(envelope, *envelope.log_jacobian, np.zeros(2))
+    assert not inside_envelope(envelope, envelope.log_jacobian[0] - 0.01, 0.0, np.zeros(2))
+    assert not inside_envelope(envelope, 0.0, 0.0, np.array([0.0, np.nan]))
+
+
+def test_folded_pairs_do_not_widen_the_envelope(world):
+    pairs = world.evidence.pairs.copy()
+    pairs.loc[0, "log_jacobian_min"] = float("-inf")
+    envelope = fit_envelope(world.evidence.reals, pairs)
+    assert np.isfinite(envelope.log_jacobian).all()
+
+
+def test_no_pair_at_all_is_one_clear_error(world):
+    with pytest.raises(DreamError, match="at least one registered real pair"):
+        fit_envelope(world.evidence.reals, world.evidence.pairs.iloc[:0])
+
+
+def test_log_ratios():
+    found = log_ratios(np.array([2.0, 0, 1, 0]), np.array([1.0, 0, 0, 1]))
+    assert found[:2] == pytest.approx([np.log(2), 0])
+    assert np.isnan(found[2:]).all()

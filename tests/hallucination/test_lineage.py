@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from dreamorph.hallucination import lineage_rows
+from dreamorph.hallucination.lineage import content_signatures, lineage
+from dreamorph.spatial import gaussian_smooth
+
+
+def leaked(world, role="prior", case="other", subject="s99", change=None):
+    """One test case used in `role` under the given names, its content changed or not."""
+    table = world.evidence.lineage
+    test = table[table["role"] == "test"].iloc[[2]].copy()
+    test["role"], test["case"], test["subject"] = role, case, subject
+    if change:
+        for column, value in change.items():
+            test[column] = [value]
+    return replace(world.evidence, lineage=pd.concat([table, test], ignore_index=True))
+
+
+def test_honest_lineage_passes(world):
+    found = lineage(world.evidence, world.config)
+    assert found.passed
+    assert found.value == 0
+
+
+@pytest.mark.parametrize("role", ["registration", "prior", "training", "anything"])
+def test_canary_leaked_subject(world, role):
+    """The other side of a test subject, under its own name and with its own content."""
+    evidence = leaked(world, role, subject="t02", change={
+        "fingerprint": "f" * 16, "signature": world.evidence.lineage["signature"][0],
+    })  # fmt: skip
+    found = lineage(evidence, world.config)
+    assert found.passed is False
+    assert "same subject" in found.detail
+    assert role in found.detail
+
+
+def test_canary_same_content_under_another_name(world):
+    found = lineage(leaked(world), world.config)
+    assert found.passed is False
+    assert "same fingerprint: other" in found.detail
+
+
+def test_canary_same_content_saved_anew(world):
+    """Another fingerprint, since the intensities were rescaled; the signature sees through it."""
+    found = lineage(leaked(world, change={"fingerprint": "f" * 16}), world.config)
+    assert found.passed is False
+    assert "same content: other" in found.detail
+
+
+def test_signature_survives_what_saving_does_to_a_scan(world):
+    reals = world.evidence.reals
+    first = content_signatures(reals.images, reals.masks)
+    noise = 0.05 * torch.randn(reals.images.shape, generator=torch.Generator().manual_seed(0))
+    for copy in (3 * reals.images + 7, gaussian_smooth(reals.images, 0.5), reals.images + noise):
+        again = content_signatures(copy * reals.masks, reals.masks)
+        assert (first * again).sum(1).min() > 0.98
+
+
+def test_canary_test_case_as_dream_source(world):
+    reals = world.evidence.reals
+    subjects = list(reals.subjects)
+    subjects[4] = "t01"
+    evidence = replace(world.evidence, reals=replace(reals, subjects=subjects))
+    found = lineage(evidence, world.config)
+    assert found.passed is False
+    assert "dream source" in found.detail
+
+
+def test_canary_recipe_names_another_subject(world):
+    recipes = list(world.evidence.dreams.recipes)
+    recipes[0] = replace(recipes[0], source_subject="s05")
+    evidence = world.with_dreams(replace(world.evidence.dreams, recipes=tuple(recipes)))
+    found = lineage(evidence, world.config)
+    assert found.passed is False
+    assert "dream_0" in found.detail
+
+
+@pytest.mark.parametrize("role", ["registration", "prior", "training", "test"])
+def test_missing_role_fails_closed(world, role):
+    table = world.evidence.lineage
+    evidence = replace(world.evidence, lineage=table[table["role"] != role])
+    found = lineage(evidence, world.config)
+    assert found.passed is False
+    assert role in found.detail
+
+
+@pytest.mark.parametrize("column", ["subject", "fingerprint", "case"])
+def test_missing_name_fails_closed(world, column):
+    table = world.evidence.lineage.copy()
+    table.loc[3, column] = None
+    found = lineage(replace(world.evidence, lineage=table), world.config)
+    assert found.passed is False
+    assert column in found.detail
+
+
+def test_rows_hold_image_fingerprints_only(world):
+    """A case without its label must still be recognised."""
+    reals = world.evidence.reals
+    rows = lineage_rows("x", reals.cases, reals.subjects, reals.images, reals.masks)
+    assert rows["fingerprint"].is_unique
+    assert set(rows["fingerprint"]) <= set(world.evidence.lineage["fingerprint"])

@@ -1,0 +1,143 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dreamorph.hallucination.provenance import measure_origin, provenance, voxel_coordinates
+from dreamorph.spatial import SpatialTransform, gaussian_smooth, identity_affine
+from tests.hallucination.worlds import warps
+
+
+def spoiled(world, **parts):
+    return provenance(world.with_dreams(replace(world.evidence.dreams, **parts)), world.config)
+
+
+def test_honest_dreams_pass(world):
+    found = provenance(world.evidence, world.config)
+    assert found.passed
+    assert found.value <= 1e-5
+
+
+@pytest.mark.parametrize("size", [0.05, 0.5])
+def test_canary_invented_blob(world, size):
+    images = world.evidence.dreams.images.clone()
+    images[7, 0, 10:13, 10:13, 10:13] += size
+    found = spoiled(world, images=images)
+    assert found.passed is False
+    assert found.value > 0.01
+    assert "1 of 112" in found.detail
+
+
+def test_canary_blanked_inside_the_mask(world):
+    images = world.evidence.dreams.images.clone()
+    images[7, 0, 10:13, 10:13, 10:13] = 0
+    assert spoiled(world, images=images).passed is False
+
+
+def test_canary_mask_cannot_excuse_a_blank(world):
+    dreams = world.evidence.dreams
+    images, masks = dreams.images.clone(), dreams.masks.clone()
+    images[7], masks[7] = 0, False
+    assert spoiled(world, images=images, masks=masks).passed is False
+
+
+def test_canary_shrunken_mask(world):
+    masks = world.evidence.dreams.masks.clone()
+    masks[7, 0, :, :14] = False
+    found = spoiled(world, masks=masks)
+    assert found.passed is False
+    assert "masks that are not their source's 1" in found.detail
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_canary_shifted_label(world, axis):
+    labels = world.evidence.dreams.labels.clone()
+    labels[3] = labels[3].roll(1, axis - 1)
+    found = spoiled(world, labels=labels)
+    assert found.passed is False
+    assert "relabelled 0" not in found.detail
+
+
+def test_canary_one_relabelled_voxel(world):
+    labels = world.evidence.dreams.labels.clone()
+    labels[3, 0, 1, 1, 5] = 1
+    found = spoiled(world, labels=labels)
+    assert found.passed is False
+    assert "relabelled 1" in found.detail
+
+
+def test_canary_another_warp_than_recorded(world):
+    velocity = world.evidence.dreams.transforms.velocity * 1.01
+    assert spoiled(world, transforms=warps(velocity)).passed is False
+
+
+def test_canary_another_source_than_recorded(world):
+    index = world.evidence.dreams.source_index.clone()
+    index[0] = (index[0] + 1) % 14
+    found = spoiled(world, source_index=index)
+    assert found.passed is False
+    assert "source" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prior", ""),
+        ("prior", "another"),
+        ("seed", None),
+        ("coefficients", ()),
+        ("coefficients", (float("nan"),)),
+        ("scale", float("inf")),
+        ("cls", "sick"),
+        ("source_subject", "s13"),
+        ("dream", "dream_1"),
+    ],
+)
+def test_canary_recipe(world, field, value):
+    recipes = list(world.evidence.dreams.recipes)
+    recipes[0] = replace(recipes[0], **{field: value})
+    assert spoiled(world, recipes=tuple(recipes)).passed is False
+
+
+def test_canary_missing_recipe(world):
+    with pytest.raises(ValueError, match="zip"):
+        spoiled(world, recipes=world.evidence.dreams.recipes[:-1])
+
+
+def test_canary_nan_voxel(world):
+    images = world.evidence.dreams.images.clone()
+    images[2, 0, 5, 5, 5] = float("nan")
+    found = spoiled(world, images=images)
+    assert found.passed is False
+    assert np.isnan(found.value)
+
+
+@pytest.mark.parametrize("size", [48, 96, 160])
+def test_float32_round_off_stays_within_the_tolerance(size):
+    """Larger grids lose coordinate digits; sharp noise makes the most of it."""
+    generator = torch.Generator().manual_seed(0)
+    shape, spacing = (size, 20, 16), (1.0, 1.0, 1.5)
+    image = torch.randn(1, 1, *shape, generator=generator)
+    velocity = 2 * gaussian_smooth(torch.randn(1, 3, size // 4, 5, 4, generator=generator), 1.0)
+    eye = identity_affine(1, 3)
+    maps = SpatialTransform(eye, velocity, eye, shape, spacing)
+    mask = np.ones(shape, bool)
+    dream = maps.warp(image)[0, 0].numpy()
+    seen = (maps.warp(torch.ones_like(image), padding="zeros") > 0.5)[0, 0].numpy()
+    nothing = np.zeros(shape, np.uint8)
+    found = measure_origin(
+        (dream, nothing, seen),
+        (image[0, 0].numpy(), nothing, mask),
+        voxel_coordinates(maps.points()[0], spacing),
+        1,
+    )
+    assert found.ok(1e-5)
+    dream = dream + 5e-4 * (np.arange(dream.size) == dream.size // 2).reshape(shape)
+    found = measure_origin(
+        (dream, nothing, seen),
+        (image[0, 0].numpy(), nothing, mask),
+        voxel_coordinates(maps.points()[0], spacing),
+        1,
+    )
+    assert not found.ok(1e-5)

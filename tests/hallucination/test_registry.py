@@ -1,0 +1,88 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from dreamorph.hallucination import EXPECTED, AuditConfig, Finding, check, run_checks
+from dreamorph.hallucination.registry import registered
+
+
+def honest(evidence, config):
+    return Finding(0.0, 0.0, "0", 5, True)
+
+
+def crashing(evidence, config):
+    raise ZeroDivisionError("division\nof something")
+
+
+def nan(evidence, config):
+    return Finding(math.nan, 0.0, "0", 5, True)
+
+
+def faked(world, **functions):
+    """The register with some functions replaced, and None for a check that is gone."""
+    specs = {
+        name: replace(spec, function=functions.get(name, honest))
+        for name, spec in registered("dreams").items()
+        if functions.get(name, honest) is not None
+    }
+    return {r.name: r for r in run_checks("dreams", world.evidence, world.config, specs)}
+
+
+@pytest.mark.parametrize("stage", ["dreams", "nets"])
+def test_all_expected_checks_are_registered_in_their_order(stage):
+    assert tuple(registered(stage)) == EXPECTED[stage]
+
+
+def test_canary_crashing_check(world):
+    results = faked(world, folds=crashing)
+    assert results["folds"].verdict == "fail"
+    assert "ZeroDivisionError: division" in results["folds"].detail
+    assert results["topology"].verdict == "pass"
+
+
+def test_canary_missing_check(world):
+    results = faked(world, provenance=None)
+    assert results["provenance"].verdict == "fail"
+    assert results["provenance"].severity == "gate"
+    assert len(results) == len(EXPECTED["dreams"])
+
+
+def test_canary_nan_metric(world):
+    results = faked(world, two_sample=nan)
+    assert results["two_sample"].verdict == "fail"
+    assert "failed closed" in results["two_sample"].detail
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(ValueError, match="second time"):
+        check("folds", stage="dreams", severity="gate", quantity="-", unit="-")(honest)
+
+
+def test_checks_of_labels_do_not_apply_without_labels(world):
+    reals = replace(
+        world.evidence.reals, n_labels=0, labels=torch.zeros_like(world.evidence.reals.labels)
+    )
+    evidence = replace(world.evidence, reals=reals)
+    results = {r.name: r for r in run_checks("dreams", evidence, world.config)}
+    assert results["topology"].severity == "claim"
+    assert results["topology"].verdict == "not_assessable"
+    assert results["folds"].verdict == "pass"
+    assert results["folds"].severity == "gate"
+
+
+def test_severity_can_be_set_but_not_misspelt(world):
+    config = AuditConfig(severity={"two_sample": "claim"})
+    specs = {"two_sample": registered("dreams")["two_sample"]}
+    specs = {name: replace(spec, function=honest) for name, spec in specs.items()}
+    results = run_checks("dreams", world.evidence, config, specs)
+    assert results[0].severity == "claim"
+    with pytest.raises(ValidationError, match="no check named 'two_samples'"):
+        AuditConfig(severity={"two_samples": "claim"})
+
+
+def test_honest_world_passes_every_check(world):
+    results = run_checks("dreams", world.evidence, world.config)
+    assert {r.name: r.verdict for r in results} == dict.fromkeys(EXPECTED["dreams"], "pass")

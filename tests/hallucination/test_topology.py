@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dreamorph.hallucination.topology import same_topology, topology, topology_of_source
+from tests.hallucination.worlds import World
+
+
+def spoiled(world: World, change) -> object:
+    """The check's finding after `change(labels)` of one dream, in place."""
+    labels = world.evidence.dreams.labels.clone()
+    change(labels[5, 0])
+    evidence = world.with_dreams(replace(world.evidence.dreams, labels=labels))
+    return topology(evidence, world.config)
+
+
+def middle(labels, value):
+    return [int(axis.float().mean().round()) for axis in (labels == value).nonzero(as_tuple=True)]
+
+
+def tear(labels):
+    """A gap one voxel thick through label 1."""
+    x = middle(labels, 1)[0]
+    labels[x][labels[x] == 1] = 0
+
+
+def hole(labels):
+    x, y, z = middle(labels, 1)
+    labels[x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = 0
+
+
+def tunnel(labels):
+    x, y, _ = middle(labels, 1)
+    labels[x - 1 : x + 1, y - 1 : y + 1] = 0
+
+
+def island(labels):
+    labels[1:4, 1:4, 4:7] = 1
+
+
+def vanish(labels):
+    labels[labels == 2] = 0
+
+
+def drift_apart(labels):
+    """The two labels, each still a ball, no longer touch."""
+    moved = (labels == 2).roll(5, 1)
+    labels[labels == 2] = 0
+    labels[moved] = 2
+
+
+def test_honest_dreams_pass(world):
+    found = topology(world.evidence, world.config)
+    assert found.passed
+    assert found.n == 112
+
+
+@pytest.mark.parametrize("change", [tear, hole, tunnel, island, vanish, drift_apart])
+def test_canaries(world, change):
+    found = spoiled(world, change)
+    assert found.passed is False
+    assert found.value == pytest.approx(100 / 112)
+
+
+def test_canary_merged_labels():
+    """Two islands of one label grow together."""
+    labels = np.zeros((20, 30, 20), np.uint8)
+    labels[5:15, 3:12, 5:15] = labels[5:15, 16:26, 5:15] = 1
+    source = topology_of_source(labels, 1, 0.7)
+    assert source.betti == ((2, 0, 0),)
+    assert same_topology(labels, source, 1)
+    labels[8:11, 12:16, 8:11] = 1
+    assert not same_topology(labels, source, 1)
+
+
+def test_one_voxel_noise_is_ignored_on_both_sides():
+    labels = np.zeros((16, 16, 16), np.uint8)
+    labels[4:12, 4:12, 4:12] = 1
+    source = topology_of_source(labels, 1, 0.7)
+    labels[7, 7, 7] = 0
+    labels[1, 1, 1] = 1
+    assert same_topology(labels, source, 1)
+    assert not same_topology(labels, topology_of_source(labels * 0 + 1, 1, 0), 1)
+
+
+def test_thin_labels_are_counted_exactly():
+    """A vessel one voxel wide would vanish in the smoothing, and a cut in it with it."""
+    labels = np.zeros((16, 16, 30), np.uint8)
+    labels[8, 8, 3:27] = 1
+    source = topology_of_source(labels, 1, 0.7)
+    assert source.sigmas == (0.0,)
+    labels[8, 8, 15] = 0
+    assert not same_topology(labels, source, 1)

@@ -1,0 +1,60 @@
+"""The shipped configuration: every environment loads, and says only what the code knows."""
+
+from pathlib import Path
+
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DataCatalog
+
+from dreamorph.hooks import parameters_model
+from dreamorph.pipeline_registry import STEPS
+from dreamorph.settings import CONFIG_LOADER_ARGS, StudyConfigLoader
+from dreamorph.tracking.declared import Declaration
+from dreamorph.tracking.failures import check_parameters
+
+CONF = Path(__file__).parents[1] / "conf"
+ENVIRONMENTS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "local")
+
+
+def loader(env: str) -> StudyConfigLoader:
+    return StudyConfigLoader(str(CONF), env=env, **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_parameters_are_known(env: str) -> None:
+    model = parameters_model("dreamorph")
+    assert model is not None
+    raw = dict(loader(env)["parameters"])
+    check_parameters(raw, model)
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_catalog_entries_and_their_tracking_are_valid(env: str) -> None:
+    conf = loader(env)
+    catalog = DataCatalog.from_config(conf["catalog"])
+    for name, entry in conf["catalog"].items():
+        if name != "{default}":
+            assert catalog.get(name) is not None
+            declaration = (entry.get("metadata") or {}).get("mlflow")
+            if declaration is not None:
+                Declaration.model_validate(declaration)
+            where = Path(entry.get("path") or entry.get("filepath"))
+            raw = where.parts[1] == "01_raw"
+            assert raw or where.parts[2] == conf.study(), f"{name} is not kept apart by study"
+
+
+def test_mlflow_stays_in_the_project_and_off_the_file_store() -> None:
+    server = loader("base")["mlflow"]["server"]
+    assert server["mlflow_tracking_uri"].startswith("sqlite:///")
+
+
+def test_the_default_pipeline_is_all_steps() -> None:
+    bootstrap_project(CONF.parent)
+    assert set(STEPS) | {"__default__"} == set(pipelines)
+    nodes = {node.name for step in STEPS for node in pipelines[step].nodes}
+    assert {node.name for node in pipelines["__default__"].nodes} == nodes
+
+
+def test_telemetry_is_refused() -> None:
+    assert (CONF.parent / ".telemetry").read_text().strip() == "consent: false"

@@ -1,0 +1,71 @@
+"""Which study a run belongs to, and what a wrong environment is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamorph.errors import ParameterError
+from dreamorph.settings import CONFIG_LOADER_ARGS, StudyConfigLoader
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    files = {
+        "base/globals.yml": "study: simulated",
+        "base/catalog.yml": "a: {type: x, filepath: 'data/${study:}/a'}",
+        "base/parameters.yml": "a: {b: 1, c: 2}",
+        "hippocampus/globals.yml": "study: hippocampus",
+        "hippocampus/parameters.yml": "a: {b: 3}",
+        "plain/parameters.yml": "a: {b: 4}",
+        "local/.gitkeep": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "conf"
+
+
+def loader(conf: Path, env: str | None = None, **runtime: Any) -> StudyConfigLoader:
+    return StudyConfigLoader(str(conf), env=env, runtime_params=runtime, **CONFIG_LOADER_ARGS)
+
+
+@pytest.mark.parametrize(
+    ("env", "runtime", "study"),
+    [
+        (None, {}, "simulated"),
+        ("plain", {}, "simulated"),
+        ("base", {}, "simulated"),
+        ("hippocampus", {}, "hippocampus"),
+        ("hippocampus", {"cohort": {"path": "/data/x"}}, "hippocampus"),
+        ("hippocampus", {"study": "mine"}, "mine"),
+        (None, {"cohort": {"path": "/data/My study (2)/"}}, "My_study_2"),
+        (None, {"cohort": {"path": "/data/adrenal_64.npz"}}, "adrenal_64"),
+        (None, {"cohort": {"path": "/data/Set.v2"}}, "Set.v2"),
+        ("plain", {"cohort": {"path": "/data/x"}}, "x"),
+        (None, {"cohort": {"other": 1}}, "simulated"),
+        (None, {"study": 7}, "7"),
+        (None, {"study": "../../etc"}, "etc"),
+    ],
+)
+def test_the_study_keeps_results_apart(
+    conf: Path, env: str | None, runtime: dict, study: str
+) -> None:
+    made = loader(conf, env, **runtime)
+    assert made.study() == study
+    assert made["catalog"]["a"]["filepath"] == f"data/{study}/a"
+
+
+def test_an_environment_changes_single_parameters(conf: Path) -> None:
+    assert loader(conf, "hippocampus")["parameters"]["a"] == {"b": 3, "c": 2}
+    assert loader(conf, "hippocampus", a={"c": 5})["parameters"]["a"] == {"b": 3, "c": 5}
+
+
+def test_an_unknown_environment_names_the_known_ones(conf: Path) -> None:
+    with pytest.raises(ParameterError) as caught:
+        loader(conf, "hipocampus")
+    line = str(caught.value)
+    assert "there are base, hippocampus, local, plain; did you mean 'hippocampus'?" in line
+    with pytest.raises(ParameterError, match="there are base"):
+        loader(conf, "zzz")
