@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dreamorph.reporting.encode import png_uri, svg_uri
-from dreamorph.reporting.wording import NOTHING
+from dreamorph.reporting.wording import MINUS, NOTHING
 
 _PIXELS_PER_INCH = 104
 
@@ -101,6 +101,13 @@ def number(value: float, digits: int = 3) -> str:
     places = digits - 1 - int(np.floor(np.log10(size)))
     text = f"{value:.{min(places, 4)}f}"
     return text.rstrip("0").rstrip(".") if value == round(value) else text
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign, three decimals."""
+    return (
+        NOTHING if value is None or not np.isfinite(value) else f"{value:+.3f}".replace("-", MINUS)
+    )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

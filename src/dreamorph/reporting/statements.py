@@ -8,6 +8,7 @@ import pandas as pd
 
 from dreamorph.evaluation import subject_means
 from dreamorph.reporting.inputs import DREAM, ReportInputs
+from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import CLAIMS, HIGHER_IS_BETTER, METRIC_NAMES, UNITS, VERDICT_WORDS
 
@@ -160,8 +161,8 @@ def _numbers(row: dict[str, Any], rival: str) -> str:
     return (
         f"{METRIC_NAMES.get(metric, metric)}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
         f" dreams, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
-        f" {row['difference']:+.3f}, 95 % interval {row['lower']:+.3f} to {row['upper']:+.3f}{p},"
-        f" {row['n_subjects']} test subjects."
+        f" {signed(row['difference'])}, 95 % interval {signed(row['lower'])} to"
+        f" {signed(row['upper'])}{p}, {row['n_subjects']} test subjects."
     )
 
 

@@ -10,10 +10,11 @@ from dreamorph.reporting.figures import planes
 from dreamorph.reporting.inputs import ReportInputs, outlined_cohort
 from dreamorph.reporting.style import FAINT, GRID, INK, arm_mark, new_figure, plain, styled
 from dreamorph.reporting.wording import HIGHER_IS_BETTER, METRIC_NAMES, MINUS, UNITS
-from dreamorph.spatial import extent
 
 _WORST = 3
 _METRICS = ("dice", "surface_dice", "hd95_mm")
+_PREDICTED_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 1.1}
+_NOT_CURVES = ("lr", "learning_rate", "epoch")
 _NO_CASES = "No test case was scored."
 
 
@@ -63,7 +64,9 @@ def curves(inputs: ReportInputs) -> Figure | str:
     """Training curves of every arm and seed."""
     if inputs.history.empty:
         return "No training curve was recorded."
-    metrics = list(dict.fromkeys(inputs.history["metric"]))[:3]
+    metrics = [m for m in dict.fromkeys(inputs.history["metric"]) if m not in _NOT_CURVES][:3]
+    if not metrics:
+        return "No training curve was recorded."
     figure = new_figure(9.6, 3.0)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for ax, metric in zip(axes, metrics, strict=True):
@@ -94,22 +97,22 @@ def worst(inputs: ReportInputs) -> Figure | str:
     if not cases or inputs.predictions is None:
         return "No prediction of the dream arm was handed to the report, so none can be shown."
     volumes = outlined_cohort(inputs)
-    edges = extent(inputs.cohort.shape, volumes.spacing_mm)
-    figure = new_figure(8.6, len(cases) * 2.7 * max(1.0, edges[2] / edges[0]) * 0.95 + 0.6)
-    axes = figure.subplots(len(cases), 3, squeeze=False)
-    for row, (case, dice) in enumerate(cases):
-        index = inputs.cohort.index_of(case)
+    rows = [inputs.cohort.index_of(case) for case, _ in cases]
+    box = planes.bounds(volumes.masks[rows])
+    widths = [cut.size_mm[0] for cut in planes.cuts((0, 0, 0), volumes.spacing_mm, box)]
+    tallest = max(cut.size_mm[1] for cut in planes.cuts((0, 0, 0), volumes.spacing_mm, box))
+    figure = new_figure(8.6, len(cases) * 8.2 * tallest / sum(widths) + 0.6)
+    axes = figure.subplots(len(cases), 3, squeeze=False, gridspec_kw={"width_ratios": widths})
+    for line, row, (case, dice) in zip(axes, rows, cases, strict=True):
         predicted = np.asarray(inputs.predictions[case]).reshape(inputs.cohort.shape)
-        at = planes.focus(volumes.labels[index, 0], volumes.masks[index, 0])
-        levels = planes.window(volumes.images[index], volumes.masks[index])
-        for ax, plane in zip(axes[row], planes.PLANES, strict=True):
-            image, mask = volumes.images[index, 0], volumes.masks[index, 0]
-            place = at[plane.axis]
-            planes.show(ax, image, plane, place, volumes.spacing_mm, levels, mask)
-            planes.contours(ax, volumes.labels[index, 0], plane, place)
-            planes.contours(ax, predicted, plane, place, colour="white", style=(0, (1, 1.2)))
-            planes.letters(ax, plane)
-        axes[row, 0].set_ylabel(f"{plain(case, 20)}\nmean Dice {dice:.2f}")
+        at = planes.focus(volumes.labels[row, 0], volumes.masks[row, 0])
+        levels = planes.window(volumes.images[row], volumes.masks[row])
+        for ax, cut in zip(line, planes.cuts(at, volumes.spacing_mm, box), strict=True):
+            planes.show(ax, volumes.images[row, 0], cut, levels, volumes.masks[row, 0])
+            planes.contours(ax, volumes.labels[row, 0], cut)
+            planes.contours(ax, predicted, cut, **_PREDICTED_LINE)
+            planes.letters(ax, cut)
+        line[0].set_ylabel(f"{plain(case, 20)}\nmean Dice {dice:.2f}")
     for ax, plane in zip(axes[0], planes.PLANES, strict=True):
         ax.set_title(plane.name)
     planes.legend(figure, volumes.names, {"predicted": {"color": "white", "linestyle": ":"}})
@@ -125,10 +128,11 @@ def _classification_scores(inputs: ReportInputs) -> Figure | str:
     figure = new_figure(9.6, 0.42 * len(inputs.arms) + 1.1)
     axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for ax, metric in zip(axes, metrics, strict=True):
-        own = table[table["metric"] == metric].set_index("arm")[["value", "lower", "upper"]]
+        own = table[table["metric"] == metric].set_index("arm").to_dict("index")
         for place, arm in enumerate(inputs.arms):
-            middle, low, high = own.loc[arm].to_numpy(dtype=float)
-            _arm_row(ax, place, arm, np.array([]), (middle, low, high))
+            row = own[arm]
+            summary = (row["value"], row["lower"], row["upper"])
+            _arm_row(ax, place, arm, np.array([]), summary)
         chance = 0.5 if metric == "auc" else 1 / max(1, len(inputs.cohort.class_names))
         ax.axvline(chance, color=FAINT, linewidth=0.8, linestyle=":")
         ax.set_title(METRIC_NAMES[metric] + " (dotted: chance)")

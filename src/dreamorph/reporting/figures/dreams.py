@@ -20,7 +20,6 @@ from dreamorph.reporting.style import (
     plain,
     styled,
 )
-from dreamorph.spatial import extent
 
 _SOURCES, _DREAMS_EACH = 4, 4
 _SOURCE_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 0.9}
@@ -40,15 +39,19 @@ def gallery(inputs: ReportInputs) -> Figure | str:
     real, dreamed = _both(inputs, inputs.dreams)
     plane = planes.reading_plane(real.labels, real.masks)
     columns = max(len(own) for own in chosen.values()) + 1
-    edges = extent(inputs.cohort.shape, real.spacing_mm)
-    column_axis, row_axis = (a for a in range(3) if a != plane.axis)
+    rows = [inputs.cohort.index_of(source) for source in chosen]
+    shown = [index for own in chosen.values() for index in own]
+    box = planes.bounds(torch.cat([real.masks[rows], dreamed.masks[shown]]))
+    cuts = [
+        planes.cut(plane, planes.focus(real.labels[r, 0], real.masks[r, 0]), real.spacing_mm, box)
+        for r in rows
+    ]
     width = min(2.6, 9.6 / columns)
-    height = width * edges[row_axis] / edges[column_axis]
-    figure = new_figure(width * columns, len(chosen) * height + 0.75)
-    axes = figure.subplots(len(chosen), columns, squeeze=False)
-    for row, (source, own) in enumerate(chosen.items()):
-        _gallery_row(axes[row], real, dreamed, inputs.cohort.index_of(source), own, plane)
-        axes[row, 0].set_ylabel(_row_name(inputs, source))
+    figure = new_figure(width * columns, len(rows) * width * cuts[0].height + 0.75)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row, cut, (source, own) in zip(axes, rows, cuts, chosen.items(), strict=True):
+        _gallery_row(line, (real, row), (dreamed, own), cut)
+        line[0].set_ylabel(_row_name(inputs, source))
     axes[0, 0].set_title("real")
     for ax in axes[0, 1:]:
         ax.set_title("dream")
@@ -71,19 +74,20 @@ def three_planes(inputs: ReportInputs) -> Figure | str:
     inside = dreamed.masks[index, 0]
     top = max(float(moved[inside].max()) if bool(inside.any()) else float(moved.max()), 1e-3)
     at = planes.focus(real.labels[row, 0], real.masks[row, 0])
-    heights = planes.view_heights(inputs.cohort.shape, real.spacing_mm)
+    box = planes.bounds(torch.cat([real.masks[[row]], dreamed.masks[[index]]]))
+    cuts = planes.cuts(at, real.spacing_mm, box)
+    heights = [cut.height for cut in cuts]
     figure = new_figure(8.6, 2.5 * sum(heights) + 0.7)
     axes = figure.subplots(3, 3, squeeze=False, gridspec_kw={"height_ratios": heights})
     levels = planes.window(real.images[row], real.masks[row])
-    for own_axes, plane in zip(axes, planes.PLANES, strict=True):
-        place = at[plane.axis]
-        _panel(own_axes[0], real, row, plane, place, levels)
-        _panel(own_axes[1], dreamed, index, plane, place, levels)
-        planes.contours(own_axes[1], real.labels[row, 0], plane, place, **_SOURCE_LINE)
-        drawn = _distance(own_axes[2], moved, inside, plane, place, real.spacing_mm, top)
-        planes.contours(own_axes[2], dreamed.labels[index, 0], plane, place)
-        own_axes[0].set_ylabel(plane.name)
-        planes.letters(own_axes[0], plane)
+    for line, cut in zip(axes, cuts, strict=True):
+        _panel(line[0], real, row, cut, levels)
+        _panel(line[1], dreamed, index, cut, levels)
+        planes.contours(line[1], real.labels[row, 0], cut, **_SOURCE_LINE)
+        drawn = _distance(line[2], moved, inside, cut, top)
+        planes.contours(line[2], dreamed.labels[index, 0], cut)
+        line[0].set_ylabel(cut.plane.name)
+        planes.letters(line[0], cut)
     for ax, name in zip(axes[0], ("real", "dream", "moved by"), strict=True):
         ax.set_title(name)
     figure.colorbar(drawn, ax=axes[:, 2], label="mm", fraction=0.06, aspect=30)
@@ -163,53 +167,38 @@ def _row_name(inputs: ReportInputs, source: str) -> str:
 
 def _gallery_row(
     axes: np.ndarray,
-    real: Outlined,
-    dreamed: Outlined,
-    row: int,
-    own: list[int],
-    plane: planes.Plane,
+    real: tuple[Outlined, int],
+    dreamed: tuple[Outlined, list[int]],
+    cut: planes.Cut,
 ) -> None:
-    at = planes.focus(real.labels[row, 0], real.masks[row, 0])[plane.axis]
-    levels = planes.window(real.images[row], real.masks[row])
-    _panel(axes[0], real, row, plane, at, levels)
-    planes.letters(axes[0], plane)
+    volumes, row = real
+    dreams, own = dreamed
+    levels = planes.window(volumes.images[row], volumes.masks[row])
+    _panel(axes[0], volumes, row, cut, levels)
+    planes.letters(axes[0], cut)
     for position, ax in enumerate(axes[1:]):
         if position >= len(own):
             planes.empty(ax, "")
             continue
-        _panel(ax, dreamed, own[position], plane, at, levels)
-        planes.contours(ax, real.labels[row, 0], plane, at, **_SOURCE_LINE)
+        _panel(ax, dreams, own[position], cut, levels)
+        planes.contours(ax, volumes.labels[row, 0], cut, **_SOURCE_LINE)
 
 
 def _panel(
-    ax: Axes,
-    volumes: Outlined,
-    row: int,
-    plane: planes.Plane,
-    at: int,
-    levels: tuple[float, float],
+    ax: Axes, volumes: Outlined, row: int, cut: planes.Cut, levels: tuple[float, float]
 ) -> None:
-    planes.show(
-        ax, volumes.images[row, 0], plane, at, volumes.spacing_mm, levels, volumes.masks[row, 0]
-    )
-    planes.contours(ax, volumes.labels[row, 0], plane, at)
+    planes.show(ax, volumes.images[row, 0], cut, levels, volumes.masks[row, 0])
+    planes.contours(ax, volumes.labels[row, 0], cut)
 
 
 def _distance(
-    ax: Axes,
-    moved: torch.Tensor,
-    inside: torch.Tensor,
-    plane: planes.Plane,
-    at: int,
-    spacing_mm: Sequence[float],
-    top: float,
+    ax: Axes, moved: torch.Tensor, inside: torch.Tensor, cut: planes.Cut, top: float
 ) -> AxesImage:
-    shown = np.ma.masked_where(planes.view(inside, plane, at) == 0, planes.view(moved, plane, at))
+    shown = np.ma.masked_where(cut.view(inside) == 0, cut.view(moved))
     planes.empty(ax, "")
     ax.set_facecolor("black")
-    return ax.imshow(
-        shown, cmap="viridis", vmin=0, vmax=top, aspect=planes.aspect(spacing_mm, plane)
-    )
+    height, width = shown.shape
+    return ax.imshow(shown, cmap="viridis", vmin=0, vmax=top, aspect=cut.height * width / height)
 
 
 def _volume_strip(

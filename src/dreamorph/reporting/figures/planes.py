@@ -18,14 +18,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dreamorph.reporting.style import FAINT, label_line, plain
-from dreamorph.spatial import extent
 
 CONVENTION = (
     "Radiological convention: the patient's right is on the left of axial and coronal slices, "
     "anterior is on the left of sagittal ones; the letters stand for right, left, anterior, "
     "posterior, superior and inferior, as the file headers give them."
 )
+_SCALES_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 _OUTLINE = [patheffects.withStroke(linewidth=2, foreground="black")]
+
+
+#: First and last voxel shown along each axis.
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -43,25 +47,68 @@ AXIAL = Plane("axial", 2, "RLAP")
 PLANES = (AXIAL, CORONAL, SAGITTAL)
 
 
-def view(volume: torch.Tensor | np.ndarray, plane: Plane, index: int) -> np.ndarray:
-    """Slice of a volume `(D, H, W)` as it is shown: first row on top, first column at the left."""
-    return np.asarray(volume).take(index, axis=plane.axis).T[::-1, ::-1]
+@dataclass(frozen=True)
+class Cut:
+    """How a slice is looked at.
+
+    Attributes:
+        plane: family of the slice.
+        index: which slice.
+        spacing_mm: voxel size of the volume.
+        box: first and last voxel of each axis that are shown.
+    """
+
+    plane: Plane
+    index: int
+    spacing_mm: tuple[float, ...]
+    box: Box
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """Array axes along the columns and along the rows of the view."""
+        column, row = (a for a in range(3) if a != self.plane.axis)
+        return column, row
+
+    @property
+    def size_mm(self) -> tuple[float, float]:
+        """Width and height of what is shown."""
+        width, height = (
+            (self.box[a][1] - self.box[a][0] + 1) * self.spacing_mm[a] for a in self.axes
+        )
+        return width, height
+
+    @property
+    def height(self) -> float:
+        """Height over width of what is shown."""
+        return self.size_mm[1] / self.size_mm[0]
+
+    def view(self, volume: torch.Tensor | np.ndarray) -> np.ndarray:
+        """Slice of `(D, H, W)` as it is shown: first row on top, first column at the left."""
+        cut = np.asarray(volume).take(self.index, axis=self.plane.axis)
+        columns, rows = (slice(self.box[a][0], self.box[a][1] + 1) for a in self.axes)
+        return cut[columns, rows].T[::-1, ::-1]
 
 
-def aspect(spacing_mm: Sequence[float], plane: Plane) -> float:
-    """Height over width of a voxel in the view."""
-    column, row = (a for a in range(3) if a != plane.axis)
-    return float(spacing_mm[row] / spacing_mm[column])
+def cut(plane: Plane, at: Sequence[int], spacing_mm: Sequence[float], box: Box) -> Cut:
+    """The slice of a plane through the voxel `at`."""
+    return Cut(plane, at[plane.axis], tuple(spacing_mm), box)
 
 
-def view_heights(shape: Sequence[int], spacing_mm: Sequence[float]) -> list[float]:
-    """Height over width of the views of all planes."""
-    edges = extent(shape, spacing_mm)
-    heights = []
-    for plane in PLANES:
-        column, row = (a for a in range(3) if a != plane.axis)
-        heights.append(edges[row] / edges[column])
-    return heights
+def cuts(at: Sequence[int], spacing_mm: Sequence[float], box: Box) -> list[Cut]:
+    """The three slices through the voxel `at`."""
+    return [cut(plane, at, spacing_mm, box) for plane in PLANES]
+
+
+def bounds(masks: torch.Tensor) -> Box:
+    """The box that holds the content of all masks `(..., D, H, W)`, and a voxel around it."""
+    shape = masks.shape[-3:]
+    content = masks.reshape(-1, *shape).any(0)
+    box = []
+    for axis, size in enumerate(shape):
+        line = content.sum(dim=[a for a in range(3) if a != axis]).nonzero().flatten()
+        low, high = (int(line[0]), int(line[-1])) if len(line) else (0, size - 1)
+        box.append((max(0, low - 1), min(size - 1, high + 1)))
+    return box[0], box[1], box[2]
 
 
 def focus(labels: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[int, int, int]:
@@ -108,53 +155,48 @@ def window(image: torch.Tensor, mask: torch.Tensor) -> tuple[float, float]:
 def show(
     ax: Axes,
     image: torch.Tensor | np.ndarray,
-    plane: Plane,
-    index: int,
-    spacing_mm: Sequence[float],
+    cut: Cut,
     levels: tuple[float, float] = (0.0, 1.0),
     mask: torch.Tensor | np.ndarray | None = None,
 ) -> None:
     """Draw one slice of `(D, H, W)` in grey; padding is black."""
-    shown = view(image, plane, index).astype(float)
+    shown = cut.view(image).astype(float)
     if mask is not None:
-        shown = np.where(view(mask, plane, index) > 0, shown, np.nan)
+        shown = np.where(cut.view(mask) > 0, shown, np.nan)
     grey = matplotlib.colormaps["gray"].with_extremes(bad="black")
+    height, width = shown.shape
     ax.imshow(
         np.ma.masked_invalid(shown),
         cmap=grey,
         vmin=levels[0],
         vmax=levels[1],
-        aspect=aspect(spacing_mm, plane),
+        aspect=cut.height * width / height,
         interpolation="bilinear",
     )
     ax.set_facecolor("black")
     _bare(ax)
 
 
-def letters(ax: Axes, plane: Plane, colour: str = "white") -> None:
-    """Mark the four sides of a slice."""
+def letters(ax: Axes, cut: Cut) -> None:
+    """Mark the four sides of a slice and give it a scale."""
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.98), (0.5, 0.02))
     sides = (("left", "center"), ("right", "center"), ("center", "top"), ("center", "bottom"))
-    for letter, (x, y), (horizontal, vertical) in zip(plane.letters, places, sides, strict=True):
-        ax.text(
-            x,
-            y,
-            letter,
-            transform=ax.transAxes,
-            ha=horizontal,
-            va=vertical,
-            color=colour,
-            fontsize=8,
-            fontweight="bold",
-            path_effects=_OUTLINE,
-        )
+    style: dict[str, Any] = {"color": "white", "fontsize": 8, "path_effects": _OUTLINE}
+    for letter, (x, y), (h, v) in zip(cut.plane.letters, places, sides, strict=True):
+        ax.text(x, y, letter, transform=ax.transAxes, ha=h, va=v, fontweight="bold", **style)
+    width = cut.size_mm[0]
+    length = max((mm for mm in _SCALES_MM if mm <= 0.4 * width), default=_SCALES_MM[0])
+    ax.plot(
+        [0.03, 0.03 + length / width], [0.03, 0.03], transform=ax.transAxes, color="white",
+        linewidth=1.5, path_effects=_OUTLINE, scalex=False, scaley=False,
+    )  # fmt: skip
+    style["fontsize"] = 6.5
+    ax.text(0.03, 0.045, f"{length} mm", transform=ax.transAxes, ha="left", va="bottom", **style)
 
 
-def contours(
-    ax: Axes, labels: torch.Tensor | np.ndarray, plane: Plane, index: int, **line: Any
-) -> None:
+def contours(ax: Axes, labels: torch.Tensor | np.ndarray, cut: Cut, **line: Any) -> None:
     """Outline the labels `(D, H, W)` of a slice; `line` overrides colours and line styles."""
-    shown = view(labels, plane, index)
+    shown = cut.view(labels)
     for label in np.unique(shown):
         if label == 0:
             continue

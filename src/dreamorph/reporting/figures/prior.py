@@ -1,6 +1,5 @@
 """What the prior learned, as images of the common anatomy moved along it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,18 +33,17 @@ def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
         return "All members look alike to the prior: it has no mode to show."
     middle = inputs.prior.mean(cls)
     mean = common.moved(middle)
-    plane = common.plane
-    at = planes.focus(mean.labels[0, 0], mean.mask[0, 0])[plane.axis]
-    figure, axes = _sheet(mean, plane, count, 4)
+    cut = _cut(mean)
+    figure, axes = _sheet(cut, count, 4)
     for row in range(count):
         step = _DEVIATIONS * inputs.prior.mode(row, cls)
         volumes = [common.moved(middle - step), mean, common.moved(middle + step)]
         for ax, volume in zip(axes[row], volumes, strict=False):
-            _draw(ax, volume, plane, at, None if volume is mean else mean)
-        _draw(axes[row, 3], mean, plane, at, None, outlines=False)
-        _warped_grid(axes[row, 3], mean, step, plane, at)
+            _draw(ax, volume, cut, None if volume is mean else mean)
+        _draw(axes[row, 3], mean, cut, None, outlines=False)
+        _warped_grid(axes[row, 3], mean, step, cut)
         axes[row, 0].set_ylabel(f"mode {row + 1}")
-        planes.letters(axes[row, 0], plane)
+        planes.letters(axes[row, 0], cut)
     titles = (
         f"{MINUS}{_DEVIATIONS:g} SD",
         "mean",
@@ -65,16 +63,15 @@ def draws(inputs: ReportInputs, count: int = 5) -> Figure | str:
     if isinstance(common, str) or inputs.prior is None:
         return common if isinstance(common, str) else "No prior was learned."
     classes = inputs.prior.class_names[:4]
-    plane = common.plane
-    at = planes.focus(common.labels[0, 0], common.mask[0, 0])[plane.axis]
-    figure, axes = _sheet(common, plane, len(classes), count + 1)
+    cut = _cut(common)
+    figure, axes = _sheet(cut, len(classes), count + 1)
     for row, cls in enumerate(classes):
         mean = common.moved(inputs.prior.mean(cls))
-        _draw(axes[row, 0], mean, plane, at, None)
+        _draw(axes[row, 0], mean, cut, None)
         for column in range(count):
             field = inputs.prior.draw(column, cls).field
-            _draw(axes[row, column + 1], common.moved(field), plane, at, mean)
-        planes.letters(axes[row, 0], plane)
+            _draw(axes[row, column + 1], common.moved(field), cut, mean)
+        planes.letters(axes[row, 0], cut)
         if cls is not None:
             axes[row, 0].set_ylabel(plain(cls, 18))
     for column, ax in enumerate(axes[0]):
@@ -110,52 +107,39 @@ def spectrum(inputs: ReportInputs) -> Figure | str:
     return figure
 
 
-def _sheet(
-    volume: Template, plane: planes.Plane, rows: int, columns: int
-) -> tuple[Figure, np.ndarray]:
-    edges = extent(volume.image.shape[2:], volume.spacing_mm)
-    column, row = (a for a in range(3) if a != plane.axis)
-    width = 9.6 / columns
-    figure = new_figure(9.6, rows * width * edges[row] / edges[column] + 0.65)
+def _cut(volume: Template) -> planes.Cut:
+    labels, mask = volume.labels[0, 0], volume.mask[0, 0]
+    return planes.cut(
+        volume.plane, planes.focus(labels, mask), volume.spacing_mm, planes.bounds(mask)
+    )
+
+
+def _sheet(cut: planes.Cut, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    figure = new_figure(9.6, rows * 9.6 / columns * cut.height + 0.65)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _draw(
-    ax: Axes,
-    volume: Template,
-    plane: planes.Plane,
-    at: int,
-    mean: Template | None,
-    outlines: bool = True,
+    ax: Axes, volume: Template, cut: planes.Cut, mean: Template | None, outlines: bool = True
 ) -> None:
     levels = planes.window(volume.image, volume.mask)
-    planes.show(ax, volume.image[0, 0], plane, at, volume.spacing_mm, levels, volume.mask[0, 0])
+    planes.show(ax, volume.image[0, 0], cut, levels, volume.mask[0, 0])
     if outlines:
-        planes.contours(ax, volume.labels[0, 0], plane, at)
+        planes.contours(ax, volume.labels[0, 0], cut)
     if mean is not None:
-        planes.contours(ax, mean.labels[0, 0], plane, at, **_MEAN_LINE)
+        planes.contours(ax, mean.labels[0, 0], cut, **_MEAN_LINE)
 
 
-def _warped_grid(
-    ax: Axes, volume: Template, velocity: torch.Tensor, plane: planes.Plane, at: int
-) -> None:
+def _warped_grid(ax: Axes, volume: Template, velocity: torch.Tensor, cut: planes.Cut) -> None:
     """Where the lines of a regular grid in the slice go, seen in that slice."""
     shape, spacing = volume.image.shape[2:], volume.spacing_mm
-    edges = extent(shape, spacing)
-    moved = resample(exp_velocity(velocity[None], edges), shape) + points_like(shape, spacing)
-    axes = [a for a in range(3) if a != plane.axis]
-    lines = [_view_index(moved[0, a], a, shape, spacing).select(plane.axis, at) for a in axes]
-    column, row = (line.numpy() for line in lines)
-    steps = [max(1, round(_GRID_STEP_MM / spacing[a])) for a in axes]
-    style: dict[str, Any] = {"color": "#7fdbff", "linewidth": 0.7}
+    displacement = resample(exp_velocity(velocity[None], extent(shape, spacing)), shape)
+    moved = (displacement + points_like(shape, spacing))[0].select(cut.plane.axis + 1, cut.index)
+    # grid millimetres to the flipped pixels of the view
+    column, row = (
+        (cut.box[a][1] - (shape[a] - 1) / 2 - moved[a] / spacing[a]).numpy() for a in cut.axes
+    )
+    steps = [max(1, round(_GRID_STEP_MM / spacing[a])) for a in cut.axes]
+    style: dict[str, Any] = {"color": "#7fdbff", "linewidth": 0.7, "scalex": False, "scaley": False}
     ax.plot(column[:: steps[0]].T, row[:: steps[0]].T, **style)
     ax.plot(column[:, :: steps[1]], row[:, :: steps[1]], **style)
-    ax.set_xlim(-0.5, shape[axes[0]] - 0.5)
-    ax.set_ylim(shape[axes[1]] - 0.5, -0.5)
-
-
-def _view_index(
-    points: torch.Tensor, axis: int, shape: Sequence[int], spacing_mm: Sequence[float]
-) -> torch.Tensor:
-    """Grid millimetres along an axis as the (flipped) pixel of the view."""
-    return (shape[axis] - 1) / 2 - points / spacing_mm[axis]

@@ -30,13 +30,14 @@ def pair(inputs: ReportInputs, index: int = 0) -> Figure | str:
         volumes.images[fixed], volumes.labels[fixed], volumes.masks[fixed],
         volumes.names, volumes.spacing_mm,
     )  # fmt: skip
-    at = planes.focus(still.labels[0], still.masks[0])
+    box = planes.bounds(torch.cat([still.masks, *(step.masks for step in steps.values())]))
+    cuts = planes.cuts(planes.focus(still.labels[0], still.masks[0]), still.spacing_mm, box)
     columns = len(steps) + 2
-    height = planes.view_heights(still.images.shape[1:], volumes.spacing_mm)
-    figure = new_figure(1.9 * columns, sum(height) * 1.75 + 0.6)
-    axes = figure.subplots(3, columns, gridspec_kw={"height_ratios": height}, squeeze=False)
-    for row, plane in enumerate(planes.PLANES):
-        _pair_row(axes[row], plane, at[plane.axis], still, steps)
+    heights = [cut.height for cut in cuts]
+    figure = new_figure(1.9 * columns, sum(heights) * 1.75 + 0.6)
+    axes = figure.subplots(3, columns, gridspec_kw={"height_ratios": heights}, squeeze=False)
+    for row, cut in zip(axes, cuts, strict=True):
+        _pair_row(row, cut, still, steps)
     titles = ["fixed", *steps, "fixed / warped tiles"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
@@ -123,21 +124,19 @@ def _warped(volume: Outlined, transform: SpatialTransform) -> Outlined:
 
 
 def _pair_row(
-    axes: np.ndarray, plane: planes.Plane, at: int, fixed: Outlined, steps: dict[str, Outlined]
+    axes: np.ndarray, cut: planes.Cut, fixed: Outlined, steps: dict[str, Outlined]
 ) -> None:
-    spacing = fixed.spacing_mm
     for ax, volume in zip(axes, [fixed, *steps.values()], strict=False):
         levels = planes.window(volume.images, volume.masks)
-        planes.show(ax, volume.images[0], plane, at, spacing, levels, volume.masks[0])
-        planes.contours(ax, volume.labels[0], plane, at)
+        planes.show(ax, volume.images[0], cut, levels, volume.masks[0])
+        planes.contours(ax, volume.labels[0], cut)
         if volume is not fixed:
-            planes.contours(ax, fixed.labels[0], plane, at, **_FIXED_LINE)
-    planes.letters(axes[0], plane)
-    axes[0].set_ylabel(plane.name)
+            planes.contours(ax, fixed.labels[0], cut, **_FIXED_LINE)
+    planes.letters(axes[0], cut)
+    axes[0].set_ylabel(cut.plane.name)
     final = list(steps.values())[-1]
     tiles = _tiles(_unit(fixed), _unit(final))
-    both = (fixed.masks | final.masks)[0]
-    planes.show(axes[-1], tiles, plane, at, spacing, (0.0, 1.0), both)
+    planes.show(axes[-1], tiles, cut, mask=(fixed.masks | final.masks)[0])
 
 
 def _unit(volume: Outlined) -> torch.Tensor:

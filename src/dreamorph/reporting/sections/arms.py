@@ -7,7 +7,7 @@ import numpy as np
 from dreamorph.evaluation import classification_metrics
 from dreamorph.reporting.figures import arms as figures
 from dreamorph.reporting.inputs import ReportInputs
-from dreamorph.reporting.parts import Listed, listed, number, picture
+from dreamorph.reporting.parts import Listed, listed, number, picture, signed
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import METRIC_NAMES, NOTHING, UNITS
@@ -132,25 +132,24 @@ def _comparisons(inputs: ReportInputs) -> Listed:
                 arm_name(row["second"]),
                 METRIC_NAMES.get(metric, metric) + UNITS.get(metric, ""),
                 row["n_subjects"],
-                _signed(row["difference"]),
-                f"{_signed(row['lower'])} to {_signed(row['upper'])}",
+                signed(row["difference"]),
+                f"{signed(row['lower'])} to {signed(row['upper'])}",
                 _p_value(row["p"]),
                 _p_value(row["p_holm"]),
                 row["note"],
             ]
         )
+    columns = ["first", "second", "metric", "subjects", "difference", "95 % interval", "p",
+               "p (Holm)", "note"]  # fmt: skip
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return listed(
         "Paired differences, first minus second; p of the exact Wilcoxon signed-rank test, and"
         " corrected for the number of comparisons (Holm).",
-        ("first", "second", "metric", "subjects", "difference", "95 % interval", "p", "p (Holm)",
-         "note"),
+        columns,
         rows,
         "No two arms were compared.",
-    )  # fmt: skip
-
-
-def _signed(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:+.3f}"
+    )
 
 
 def _p_value(value: float | None) -> str:

@@ -1,0 +1,44 @@
+"""Images inside the page."""
+
+import base64
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dreamorph.reporting.encode import png_uri, svg_uri
+
+
+def drawn() -> Figure:
+    figure = Figure(figsize=(2, 2))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(np.linspace(0, 1, 256).reshape(16, 16), cmap="gray", aspect="auto")
+    ax.plot([0, 15], [0, 15], color="#ffb000", linewidth=1.5)
+    ax.set_axis_off()
+    return figure
+
+
+def test_a_png_of_few_colours_keeps_greys_grey_and_lines_coloured() -> None:
+    figure = drawn()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    exact = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+    uri = png_uri(figure, dpi=100)
+    small = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    assert small.mode == "P"
+    got = np.asarray(small.convert("RGB")).astype(int)
+    grey = np.ptp(exact, axis=2) == 0
+    assert np.ptp(got[grey], axis=1).max() == 0
+    assert np.abs(got - exact)[grey].max() <= 1
+    assert np.abs(got - exact)[~grey].max() <= 20
+
+
+def test_a_picture_without_colour() -> None:
+    figure = Figure(figsize=(1, 1))
+    assert png_uri(figure).startswith("data:image/png;base64,")
+
+
+def test_an_svg_is_the_same_every_time() -> None:
+    assert svg_uri(drawn()) == svg_uri(drawn())
+    assert svg_uri(drawn()).startswith("data:image/svg+xml;base64,")

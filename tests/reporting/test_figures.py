@@ -1,0 +1,96 @@
+"""Figures one by one: what can be drawn is drawn, and what moves moves the right way."""
+
+from dataclasses import replace
+
+import matplotlib
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from dreamorph.reporting import ReportInputs, montages
+from dreamorph.reporting.figures import arms, dreams, population, registration
+from dreamorph.reporting.style import plain
+
+
+def test_montages_of_a_complete_run(complete: ReportInputs) -> None:
+    drawn = montages(complete)
+    assert set(drawn) == {
+        "registration_pair_1", "registration_pair_2", "registration_quality", "prior_modes",
+        "prior_draws", "prior_spectrum", "dreams_gallery", "dreams_planes", "label_volumes",
+        "scores", "differences", "training_curves", "worst_cases",
+    }  # fmt: skip
+    assert all(isinstance(figure, Figure) for figure in drawn.values())
+
+
+def test_montages_of_classes_have_safe_names(classification: ReportInputs) -> None:
+    drawn = montages(classification)
+    assert {"prior_modes_large", "prior_modes_small"} <= set(drawn)
+    assert "worst_cases" not in drawn
+
+
+def test_a_bare_run_has_no_montage(bare: ReportInputs) -> None:
+    assert montages(bare) == {}
+
+
+def test_figures_leave_no_global_state(complete: ReportInputs) -> None:
+    before = dict(matplotlib.rcParams)
+    registration.quality(complete)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_affine_step_is_shown_where_there_is_one(complete: ReportInputs) -> None:
+    figure = registration.pair(complete)
+    assert isinstance(figure, Figure)
+    titles = [ax.get_title() for ax in figure.axes[:5]]
+    assert titles == ["fixed", "moving, before", "after affine", "after warp",
+                      "fixed / warped tiles"]  # fmt: skip
+    fixed, moving, transform = complete.pair_examples[0]
+    eye = torch.eye(4, dtype=torch.float64)[None]
+    still = replace(complete, pair_examples=[(fixed, moving, replace(transform, post=eye))])
+    figure = registration.pair(still)
+    assert isinstance(figure, Figure)
+    assert "after affine" not in [ax.get_title() for ax in figure.axes]
+
+
+def test_the_template_is_the_mean_of_the_members_in_the_common_space(
+    complete: ReportInputs,
+) -> None:
+    common = population.template(complete)
+    assert isinstance(common, population.Template)
+    assert set(common.labels.unique().tolist()) == {0, 1, 2}
+    still = common.moved(torch.zeros(3, 4, 4, 4))
+    assert torch.allclose(still.image, common.image, atol=1e-5)
+
+
+def test_the_template_moves_with_the_velocity(complete: ReportInputs) -> None:
+    common = population.template(complete)
+    assert isinstance(common, population.Template)
+    velocity = torch.zeros(3, 4, 4, 4)
+    velocity[0] = 2.0  # a subject that lies 2 mm, which is two voxels, further right
+    moved = common.moved(velocity)
+    assert torch.equal(moved.labels[0, 0, 4:-2], common.labels[0, 0, 2:-4])
+
+
+def test_volumes_in_millilitres() -> None:
+    labels = torch.zeros(2, 1, 10, 10, 10, dtype=torch.uint8)
+    labels[1, 0, :5] = 2
+    assert dreams.volumes_ml(labels, 2, (1.0, 2.0, 1.0)).tolist() == [0.0, 1.0]
+
+
+def test_the_worst_cases_are_the_worst(complete: ReportInputs) -> None:
+    worst = arms.worst_cases(complete)
+    own = complete.cases[complete.cases["arm"] == "dream"].groupby("case")["dice"].mean()
+    assert [case for case, _ in worst] == own.nsmallest(3).index.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\nb", "a b"),
+        ("$x_1$", r"\$x_1\$"),
+        ("海马", "??"),
+        ("x" * 40, "x" * 31 + "…"),
+    ],
+)
+def test_text_from_outside_is_made_safe(text: str, expected: str) -> None:
+    assert plain(text) == expected

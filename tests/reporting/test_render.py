@@ -1,0 +1,196 @@
+"""The page as a whole: complete, self-contained, honest about what is missing, safe."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from dreamorph.reporting import ReportInputs, render_report
+from dreamorph.reporting.render import SECTIONS
+
+BROKEN = "could not be drawn"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.stack: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.stack and self.stack[-1] not in ("style", "script"):
+            self.text += " " + " ".join(data.split())
+
+    def ids(self) -> set[str | None]:
+        return {attrs["id"] for _, attrs in self.tags if "id" in attrs}
+
+
+@pytest.fixture(scope="module")
+def html(complete: ReportInputs) -> str:
+    return render_report(complete)
+
+
+def test_all_sections_are_there_and_the_contents_lead_to_them(html: str) -> None:
+    page = Page(html)
+    expected = {section.key for section in SECTIONS if section.key != "recovery"}
+    assert expected <= page.ids()
+    links = {a["href"] for tag, a in page.tags if tag == "a"}
+    assert links == {f"#{key}" for key in expected}
+    assert page.stack == []
+    assert BROKEN not in html
+
+
+def test_nothing_is_loaded_from_outside(html: str) -> None:
+    for tag, attrs in Page(html).tags:
+        for name in ("src", "href", "srcset", "data", "action"):
+            value = attrs.get(name)
+            if value is not None:
+                assert value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert not re.search(r"@import|url\(|https?://", html)
+    assert "default-src 'none'" in html
+
+
+def test_every_image_is_described(html: str) -> None:
+    images = [attrs for tag, attrs in Page(html).tags if tag == "img"]
+    assert len(images) >= 10
+    assert all(len(attrs.get("alt") or "") > 20 for attrs in images)
+
+
+def test_the_page_is_light(html: str) -> None:
+    assert len(html) < 8e6
+
+
+def test_tables_name_what_was_set_aside_and_rejected(html: str) -> None:
+    text = Page(html).text
+    assert "case_90" in text
+    assert "empty label" in text
+    assert "folds in 3 voxels" in text
+    assert "no reason given" in text
+    assert "registration.window" in text
+
+
+def test_the_same_inputs_give_the_same_page(complete: ReportInputs, html: str) -> None:
+    assert render_report(complete) == html
+
+
+def test_simulated_patients_are_named_so_wherever_the_name_stands(complete: ReportInputs) -> None:
+    recovery = {
+        "registration": {
+            "before_mean_mm": [3.0, 4.0], "before_p95_mm": [6.0, 7.0],
+            "after_mean_mm": [1.0, 1.5], "after_p95_mm": [2.0, 3.0],
+        },
+        "modes": {"n_modes": 4, "explained": 0.6},
+    }  # fmt: skip
+    html = render_report(replace(complete, simulated=True, recovery=recovery))
+    page = Page(html)
+    assert "Simulated patients." in page.text
+    for found in re.finditer("ellipsoids", page.text):
+        assert page.text[found.start() :].startswith("ellipsoids (simulated patients)")
+    assert "from 3.50 mm to 1.25 mm" in page.text
+    assert "recovery" in page.ids()
+    assert BROKEN not in html
+
+
+def test_real_patients_are_not_called_simulated(html: str) -> None:
+    assert "simulated" not in Page(html).text.lower()
+
+
+def test_a_bare_run_says_what_is_missing(bare: ReportInputs) -> None:
+    html = render_report(bare)
+    text = Page(html).text
+    assert BROKEN not in html
+    for sentence in (
+        "Nothing was set aside",
+        "No pair was registered",
+        "No prior was learned",
+        "No accepted dream",
+        "No dream was made",
+        "No test case was scored",
+        "No two arms were compared",
+        "No training curve was recorded",
+        "No check was run",
+        "No timings were recorded",
+        "No dream arm was evaluated",
+        "No plain baseline was evaluated",
+    ):
+        assert sentence in text, sentence
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"prior": None},
+        {"dreams": None, "predictions": None},
+        {"cases": pd.DataFrame(), "comparisons": pd.DataFrame()},
+        {"pair_examples": []},
+        {"dream_table": pd.DataFrame({"dream": []})},
+    ],
+)
+def test_one_missing_part_leaves_the_rest(complete: ReportInputs, parts: dict) -> None:
+    assert BROKEN not in render_report(replace(complete, **parts))
+
+
+def test_hostile_names_stay_text(complete: ReportInputs) -> None:
+    evil = "<script>alert('$x')</script>&\"${{7*7}}"
+    cohort = complete.cohort
+    cases = [evil if k == 0 else case for k, case in enumerate(cohort.cases)]
+    old = cohort.cases[0]
+    assert complete.dreams is not None
+    recipes = tuple(
+        replace(r, source=evil if r.source == old else r.source) for r in complete.dreams.recipes
+    )
+    inputs = replace(
+        complete,
+        study=evil,
+        version=evil,
+        prior=None,
+        cohort=replace(
+            cohort, table=cohort.table.assign(case=cases), label_names={1: evil, 2: "海马 $a_b$"}
+        ),
+        dreams=replace(complete.dreams, recipes=recipes),
+        quarantine=pd.DataFrame([(evil, "quarantined", evil, evil)],
+                                columns=["case", "status", "reason", "detail"]),
+        checks=complete.checks.assign(detail=evil),
+        history=complete.history.assign(metric=evil),
+        parameters={evil: {evil: evil}},
+    )  # fmt: skip
+    html = render_report(inputs)
+    assert BROKEN not in html
+    assert html.count("<script") == 1
+    assert "alert('$x')" not in html
+    assert evil in Page(html).text
+
+
+def test_a_broken_section_is_named_and_spares_the_rest(
+    complete: ReportInputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    html = render_report(replace(complete, comparisons=pd.DataFrame({"metric": ["dice"]})))
+    assert html.count(BROKEN) == 2
+    assert "KeyError" in html
+    assert "arms" in caplog.text
+    assert "checks" in Page(html).ids()
+
+
+def test_classification_shows_its_own_scores(classification: ReportInputs) -> None:
+    html = render_report(classification)
+    text = Page(html).text
+    assert BROKEN not in html
+    assert "AUC" in text
+    assert "balanced accuracy" in text
+    assert "shape features (plain)" in text
+    assert "class large" in text
+    assert "Dice" not in text.split("Arms compared")[-1].split("The checks")[0]

@@ -1,0 +1,123 @@
+"""The verdict never says more than the numbers carry."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dreamorph.hallucination.result import to_table
+from dreamorph.reporting import ReportInputs
+from dreamorph.reporting.statements import against, best_baseline, claims, hallucination, overall
+from tests.reporting.conftest import make_checks
+
+ROW: dict[str, Any] = {
+    "first": "dream", "second": "elastic", "metric": "dice", "n_subjects": 12, "mean_first": 0.84,
+    "mean_second": 0.82, "difference": 0.02, "lower": 0.01, "upper": 0.03, "p": 0.01,
+    "p_holm": 0.02, "note": "",
+}  # fmt: skip
+
+
+def judged(inputs: ReportInputs, **changes: Any) -> tuple[str, str, str]:
+    table = pd.DataFrame([ROW | changes])
+    statement = against(replace(inputs, comparisons=table), "elastic", "the tuned random warp")
+    return statement.answer, statement.sentence, statement.tone
+
+
+def test_a_clear_gain(complete: ReportInputs) -> None:
+    answer, sentence, tone = judged(complete)
+    assert (answer, tone) == ("Yes", "good")
+    assert "0.840 with dreams, 0.820 with tuned random warp: difference +0.020" in sentence
+    assert "interval +0.010 to +0.030, p = 0.020 (exact Wilcoxon, Holm), 12 test" in sentence
+
+
+def test_a_clear_loss(complete: ReportInputs) -> None:
+    answer, _, tone = judged(complete, difference=-0.02, lower=-0.03, upper=-0.01)
+    assert (answer, tone) == ("No, it was worse", "bad")
+
+
+def test_an_interval_across_zero_shows_nothing(complete: ReportInputs) -> None:
+    answer, sentence, tone = judged(complete, lower=-0.01, p_holm=0.001)
+    assert (answer, tone) == ("Not shown", "open")
+    assert "holds zero" in sentence
+
+
+def test_an_uncorrected_hit_is_a_hint_only(complete: ReportInputs) -> None:
+    answer, sentence, tone = judged(complete, p_holm=0.08)
+    assert (answer, tone) == ("Not shown", "open")
+    assert "hint in favour of dreams and no more" in sentence
+
+
+def test_few_subjects_are_underpowered_whatever_the_interval(complete: ReportInputs) -> None:
+    answer, sentence, tone = judged(complete, p=None, p_holm=None, n_subjects=4)
+    assert (answer, tone) == ("Underpowered", "open")
+    assert "p =" not in sentence
+
+
+def test_a_row_the_other_way_round_is_turned(complete: ReportInputs) -> None:
+    swapped = judged(
+        complete, first="elastic", second="dream", mean_first=0.82, mean_second=0.84,
+        difference=-0.02, lower=-0.03, upper=-0.01,
+    )  # fmt: skip
+    assert swapped == judged(complete)
+
+
+def test_smaller_distances_are_better(complete: ReportInputs) -> None:
+    metric = {"metric": "hd95_mm", "difference": -0.2, "lower": -0.3, "upper": -0.1}
+    assert judged(complete, **metric)[0] == "Yes"
+
+
+def test_a_difference_that_is_not_a_number_is_not_measured(complete: ReportInputs) -> None:
+    assert judged(complete, difference=float("nan"), n_subjects=0)[0] == "Not measured"
+
+
+def test_the_best_baseline_is_named(complete: ReportInputs) -> None:
+    worse = complete.cases[complete.cases["arm"] == "atlas"].assign(arm="majority", dice=0.1)
+    assert best_baseline(complete) == "atlas"
+    assert best_baseline(replace(complete, cases=pd.concat([complete.cases, worse]))) == "atlas"
+    assert best_baseline(replace(complete, cases=pd.DataFrame())) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "checks", "expected"),
+    [
+        ("pass", {}, "pass"),
+        ("pass", {"folds": "fail"}, "fail"),
+        ("pass", {"folds": "not_assessable"}, "not_assessable"),
+        ("pass", {"dream_ablation": "fail"}, "pass"),
+        ("fail", {}, "fail"),
+        ("not_assessable", {}, "not_assessable"),
+        ("excellent", {}, "fail"),
+    ],
+)
+def test_the_verdict_fails_closed(
+    complete: ReportInputs, said: str, checks: dict[str, str], expected: str
+) -> None:
+    inputs = replace(complete, verdict=said, checks=to_table(make_checks(**checks)))
+    assert overall(inputs) == expected
+
+
+def test_no_check_is_no_pass(complete: ReportInputs) -> None:
+    inputs = replace(complete, verdict="pass", checks=pd.DataFrame())
+    assert overall(inputs) == "not_assessable"
+    assert "nothing is known" in hallucination(inputs).sentence
+
+
+def test_the_check_that_decides_is_named(complete: ReportInputs) -> None:
+    inputs = replace(complete, verdict="fail", checks=to_table(make_checks(folds="fail")))
+    statement = hallucination(inputs)
+    assert statement.tone == "bad"
+    assert "Check folds failed" in statement.sentence
+
+
+def test_a_pass_does_not_claim_too_much(complete: ReportInputs) -> None:
+    assert "does not prove the absence" in hallucination(complete).sentence
+
+
+def test_claims_that_do_not_hold_are_said(complete: ReportInputs) -> None:
+    checks = to_table(make_checks(dream_ablation="fail"))
+    said = claims(replace(complete, checks=checks))
+    assert said == (
+        "This run does not show that learned dreams are better than random warps (dream_ablation)."
+    )
+    assert claims(complete) == ""
