@@ -24,7 +24,7 @@ TORUS = (np.sqrt(X**2 + Y**2) - 6) ** 2 + Z**2 < 6
         ((np.sqrt((X - 5) ** 2 + Y**2 + Z**2) < 4) | (np.sqrt((X + 5) ** 2 + Y**2 + Z**2) < 4),
          (2, 0, 0)),
         (BALL & ~((abs(X) < 2) & (abs(Y) < 2)), (1, 1, 0)),
-        (TORUS | (RADIUS < 3), (2, 1, 0)),
+        (TORUS | (RADIUS < 2), (2, 1, 0)),
         # two crossing tunnels through a ball: five openings, so four independent loops less one
         (BALL & ~((abs(X) < 2) & (abs(Y) < 2)) & ~((abs(X) < 2) & (abs(Z) < 2)), (1, 3, 0)),
         (np.ones((4, 5, 6), bool), (1, 0, 0)),

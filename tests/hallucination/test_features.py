@@ -38,7 +38,7 @@ def test_resampling_once_changes_neither_volume_nor_place(world):
     before, _ = shape_features(reals.labels, 2, reals.spacing_mm)
     after, _ = shape_features(again.labels, 2, reals.spacing_mm)
     assert np.abs(after / before - 1).max() < 0.1
-    assert np.abs(np.log(after / before).mean(axis=0)).max() < 0.03
+    assert np.abs(np.log(after / before).mean(axis=0)).max() < 0.05
     assert torch.equal(resampled_once(reals, 0).images, again.images)
     inside = again.masks & reals.masks
     assert not torch.equal(again.images[inside], reals.images[inside])

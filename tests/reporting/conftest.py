@@ -15,7 +15,7 @@ from dreamorph.evaluation import Scored, compare_arms, evaluate_classification
 from dreamorph.evaluation.evaluate import SEGMENTATION_COLUMNS
 from dreamorph.hallucination.result import CheckResult, to_table
 from dreamorph.prior import DeformationPrior
-from dreamorph.reporting import ReportInputs
+from dreamorph.reporting import ReportInputs, parts
 from dreamorph.spatial import SpatialTransform
 from dreamorph.volumes.cohort import Cohort
 
@@ -40,6 +40,13 @@ def classification(complete: ReportInputs) -> ReportInputs:
 def bare(complete: ReportInputs) -> ReportInputs:
     """Inputs of a run of which only the cohort is known."""
     return replace(complete, **NOTHING)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose figures are made, but not painted: painting takes most of the time."""
+    monkeypatch.setattr(parts, "png_uri", lambda figure: "data:image/png,")
+    monkeypatch.setattr(parts, "svg_uri", lambda figure: "data:image/svg+xml,")
 
 
 NOTHING: dict[str, Any] = {

@@ -83,10 +83,12 @@ def test_tables_name_what_was_set_aside_and_rejected(html: str) -> None:
     assert "registration.window" in text
 
 
-def test_the_same_inputs_give_the_same_page(complete: ReportInputs, html: str) -> None:
-    assert render_report(complete) == html
+@pytest.mark.usefixtures("quick")
+def test_the_same_inputs_give_the_same_page(complete: ReportInputs) -> None:
+    assert render_report(complete) == render_report(complete)
 
 
+@pytest.mark.usefixtures("quick")
 def test_simulated_patients_are_named_so_wherever_the_name_stands(complete: ReportInputs) -> None:
     recovery = {
         "registration": {
@@ -109,6 +111,7 @@ def test_real_patients_are_not_called_simulated(html: str) -> None:
     assert "simulated" not in Page(html).text.lower()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_bare_run_says_what_is_missing(bare: ReportInputs) -> None:
     html = render_report(bare)
     text = Page(html).text
@@ -140,10 +143,12 @@ def test_a_bare_run_says_what_is_missing(bare: ReportInputs) -> None:
         {"dream_table": pd.DataFrame({"dream": []})},
     ],
 )
+@pytest.mark.usefixtures("quick")
 def test_one_missing_part_leaves_the_rest(complete: ReportInputs, parts: dict) -> None:
     assert BROKEN not in render_report(replace(complete, **parts))
 
 
+@pytest.mark.usefixtures("quick")
 def test_hostile_names_stay_text(complete: ReportInputs) -> None:
     evil = "<script>alert('$x')</script>&\"${{7*7}}"
     cohort = complete.cohort
@@ -175,6 +180,7 @@ def test_hostile_names_stay_text(complete: ReportInputs) -> None:
     assert evil in Page(html).text
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_broken_section_is_named_and_spares_the_rest(
     complete: ReportInputs, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,6 +191,7 @@ def test_a_broken_section_is_named_and_spares_the_rest(
     assert "checks" in Page(html).ids()
 
 
+@pytest.mark.usefixtures("quick")
 def test_classification_shows_its_own_scores(classification: ReportInputs) -> None:
     html = render_report(classification)
     text = Page(html).text

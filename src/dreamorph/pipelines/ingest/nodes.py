@@ -1,6 +1,7 @@
 """Nodes of the ingest step."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -32,10 +33,12 @@ def simulate_patients(
 
 def scan_files(cohort: CohortConfig, folder: SimulatedFolder) -> tuple[Scan, pd.DataFrame]:
     """List the files of the cohort; which name stands for which file stays on this machine."""
-    if is_simulated(cohort):
-        cohort = cohort.model_copy(update={"path": folder.manifest, "label_names": LABEL_NAMES})
-    found = scan(cohort)
-    return found, found.keys
+    if not is_simulated(cohort):
+        found = scan(cohort)
+        return found, found.keys
+    found = scan(cohort.model_copy(update={"path": folder.manifest}))
+    facts = found.facts.model_copy(update={"label_names": LABEL_NAMES})
+    return replace(found, facts=facts), found.keys
 
 
 def validate_cases(files: Scan, cohort: CohortConfig) -> tuple[Validation, pd.DataFrame]:

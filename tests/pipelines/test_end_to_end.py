@@ -1,0 +1,182 @@
+"""The whole pipeline, small: what it leaves behind, how it resumes, how it is killed."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.pipelines.conftest import Workplace, make_workplace
+
+DATA = "data"
+ARMS = {"none", "classic", "elastic", "dream"}
+
+
+def tracking(workplace: Workplace) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{workplace.root / 'mlruns' / 'mlflow.db'}")
+
+
+def runs(workplace: Workplace) -> tuple[list, dict]:
+    """Parent runs, newest first, and the nested runs of the newest by name."""
+    client = tracking(workplace)
+    experiment = client.get_experiment_by_name("dreamorph")
+    found = client.search_runs([experiment.experiment_id])
+    parents = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+    newest = parents[0].info.run_id
+    nested = {r.info.run_name: r for r in found if r.data.tags.get("mlflow.parentRunId") == newest}
+    return parents, nested
+
+
+def stamps(workplace: Workplace) -> dict[str, int]:
+    """When each stored item was last written."""
+    folders = ("affine_pairs", "pairs", "judged_dreams", "dreams", "arms", "scores", "plain_scores")
+    return {
+        str(file.relative_to(workplace.root)): file.stat().st_mtime_ns
+        for folder in folders
+        for file in workplace.root.glob(f"{DATA}/*/tiny/{folder}/*")
+    }
+
+
+def table(workplace: Workplace, name: str) -> pd.DataFrame:
+    (file,) = workplace.root.glob(f"{DATA}/*/tiny/{name}.csv")
+    return pd.read_csv(file)
+
+
+def test_a_run_leaves_scores_checks_and_a_report_that_says_simulated(finished: Workplace) -> None:
+    cases = table(finished, "cases")
+    assert set(cases["arm"]) == {*ARMS, "atlas"}
+    assert cases["case"].nunique() == 6
+    assert cases["dice"].between(0, 1).all()
+    split = table(finished, "split")
+    assert set(cases["case"]) == set(split.loc[split["split"] == "test", "case"])
+    checks = table(finished, "checks")
+    assert len(checks) == 12
+    assert set(checks["verdict"]) <= {"pass", "fail", "not_assessable"}
+    page = (finished.root / "data/08_reporting/tiny/report.html").read_text()
+    assert "Simulated patients" in page
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+    assert str(finished.root) not in page
+
+
+def test_mlflow_holds_one_parent_and_one_nested_run_per_arm(finished: Workplace) -> None:
+    parents, nested = runs(finished)
+    assert set(nested) == {*ARMS, "atlas"}
+    parent = parents[0]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["verdict"] in {"pass", "fail", "not_assessable"}
+    assert parent.data.params["registration.window"] == "5"
+    assert {"test/dice_mean", "check/folds", "prior/shrinkage"} <= set(parent.data.metrics)
+    cases = table(finished, "cases")
+    for arm in ARMS:
+        expected = cases.loc[cases["arm"] == arm, "dice"].mean()
+        assert nested[arm].data.metrics["test/dice_mean"] == pytest.approx(expected)
+        history = tracking(finished).get_metric_history(nested[arm].info.run_id, "train/loss")
+        assert len(history) == 8
+    artifacts = {f.path for f in tracking(finished).list_artifacts(parent.info.run_id)}
+    assert {"checks.json", "cases.json", "report.html", "quarantine.json"} <= artifacts
+
+
+def test_dreams_open_as_nifti_in_the_place_of_their_source(finished: Workplace) -> None:
+    dreams = table(finished, "dream_table")
+    saved = sorted(finished.root.glob("data/05_model_input/tiny/dreams/*_image.nii.gz"))
+    assert len(saved) == min(2, int(dreams["accepted"].sum()))
+    for file in saved:
+        image = nibabel.load(file)
+        label = nibabel.load(str(file).replace("_image", "_label"))
+        assert image.shape == label.shape
+        assert np.array_equal(image.affine, label.affine)
+        assert image.header.get_zooms() == pytest.approx((4.0, 4.0, 4.0))
+        assert len(np.unique(label.dataobj)) > 1
+
+
+def test_every_dream_of_the_pool_is_accounted_for(finished: Workplace) -> None:
+    dreams = table(finished, "dream_table")
+    assert len(dreams) == 12
+    rejected = dreams[~dreams["accepted"]]
+    assert rejected["reason"].str.len().gt(0).all()
+    split = table(finished, "split")
+    train = set(split.loc[split["split"] == "train", "case"])
+    assert set(dreams["source"]) <= train
+
+
+def test_the_same_command_again_redoes_nothing_and_says_the_same(finished: Workplace) -> None:
+    before, scores = stamps(finished), table(finished, "cases")
+    result = finished.run("--env", "tiny")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert stamps(finished) == before
+    pd.testing.assert_frame_equal(table(finished, "cases"), scores)
+    parents, nested = runs(finished)
+    assert len(parents) >= 2
+    assert set(nested) == {*ARMS, "atlas"}
+
+
+def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
+    finished: Workplace,
+) -> None:
+    before = stamps(finished)
+    result = finished.run("--env", "tiny", "--params", "training.learning_rate=0.001")
+    assert result.returncode == 0, result.stderr[-3000:]
+    after = stamps(finished)
+    kept = {name for name, when in after.items() if before.get(name) == when}
+    redone = {Path(name).parent.name for name in set(after) - kept}
+    assert redone == {"arms", "scores"}
+    assert {Path(name).parent.name for name in kept} >= {"pairs", "judged_dreams", "plain_scores"}
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    """Killed as soon as each kind of item appears; then the same command finishes the work."""
+    broken = make_workplace(tmp_path)
+    for folder in ("affine_pairs", "pairs", "judged_dreams", "checkpoints", "arms", "scores"):
+        kill_once_there(broken, folder)
+    result = broken.run("--env", "tiny")
+    assert result.returncode == 0, result.stderr[-3000:]
+    scores = table(broken, "cases").sort_values(["arm", "case", "label"], ignore_index=True)
+    expected = pd.read_csv(finished.root / "first_cases.csv")
+    expected = expected.sort_values(["arm", "case", "label"], ignore_index=True)
+    pd.testing.assert_frame_equal(scores, expected)
+    parents, _ = runs(broken)
+    assert {r.info.status for r in parents} == {"KILLED", "FINISHED"}
+    leftovers = [p for p in broken.root.glob("data/**/.*") if p.name != ".gitkeep"]
+    assert leftovers == []
+
+
+def kill_once_there(workplace: Workplace, folder: str) -> None:
+    """Start a run and kill it without warning when something new appears in a folder."""
+    process = subprocess.Popen(
+        workplace.command("--env", "tiny"),
+        cwd=workplace.root,
+        env=workplace.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        pattern = f"{DATA}/*/tiny/{folder}/*"
+        while process.poll() is None and not list(workplace.root.glob(pattern)):
+            assert time.monotonic() < deadline, f"nothing ever appeared in {folder}"
+            time.sleep(0.05)
+        assert process.poll() is None, f"the run ended before {folder} could be interrupted"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_the_recovery_of_the_known_truth_is_measured(finished: Workplace) -> None:
+    (file,) = finished.root.glob("data/08_reporting/tiny/recovery.json")
+    recovery = json.loads(file.read_text())
+    assert len(recovery["registration"]["after_mean_mm"]) > 0
+    assert 0 <= recovery["modes"]["explained"] <= 1
