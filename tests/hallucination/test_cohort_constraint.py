@@ -9,7 +9,7 @@ from tests.hallucination.worlds import make_world, velocities
 def test_honest_dreams_pass(world):
     found = cohort_constraint(world.evidence, world.config)
     assert found.passed
-    assert found.n == 112
+    assert found.n == 70
 
 
 def test_canary_implausible_volume(world):

@@ -1,19 +1,11 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from dreamorph.errors import DreamError
 from dreamorph.hallucination import AuditConfig, Gate, gate, rejection_counts
 from dreamorph.hallucination.gate import GATE_COLUMNS
-from tests.hallucination.worlds import FakeDreams, make_dreams, warps
-
-
-def first(dreams, n):
-    return FakeDreams(
-        dreams.images[:n], dreams.labels[:n], dreams.masks[:n], dreams.transforms[:n],
-        dreams.recipes[:n], dreams.source_index[:n],
-    )  # fmt: skip
+from tests.hallucination.worlds import make_dreams, warps
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +21,7 @@ def test_most_honest_dreams_pass(world, judge):
 
 
 def test_each_fault_is_named(world, judge):
-    dreams = first(world.evidence.dreams, 6)
+    dreams = world.evidence.dreams.select(slice(6))
     images, labels = dreams.images.clone(), dreams.labels.clone()
     images[0, 0, 10, 10, 10] += 1
     labels[1, 0, 12][labels[1, 0, 12] == 1] = 0
@@ -44,9 +36,8 @@ def test_each_fault_is_named(world, judge):
 
 def test_folded_warp_is_kept_out(world, judge):
     sources = world.evidence.dreams.source_index.tolist()[:2]
-    velocity = world.evidence.dreams.transforms.velocity[:2] * torch.tensor([1.0, 30]).reshape(
-        2, 1, 1, 1, 1
-    )
+    velocity = world.evidence.dreams.transforms.velocity[:2].clone()
+    velocity[1] *= 30
     table = judge.judge(make_dreams(world.evidence.reals, sources, warps(velocity)))
     assert table["folded_voxels"][0] == 0
     assert "folds" in table["reason"][1]
@@ -54,16 +45,15 @@ def test_folded_warp_is_kept_out(world, judge):
 
 
 def test_batches_do_not_matter(world, judge):
-    whole = judge.judge(first(world.evidence.dreams, 4))
-    again = gate(
-        first(world.evidence.dreams, 2), world.evidence.reals, world.evidence.pairs, AuditConfig()
-    )
+    whole = judge.judge(world.evidence.dreams.select(slice(4)))
+    two = world.evidence.dreams.select(slice(2))
+    again = gate(two, world.evidence.reals, world.evidence.pairs, AuditConfig())
     assert whole.iloc[:2].equals(again)
 
 
 def test_provenance_can_be_left_to_the_audit(world):
     config = AuditConfig(gate_provenance=False)
-    dreams = first(world.evidence.dreams, 3)
+    dreams = world.evidence.dreams.select(slice(3))
     dreams = replace(dreams, images=dreams.images + 1)
     table = gate(dreams, world.evidence.reals, world.evidence.pairs, config)
     assert "provenance" not in set(table["reason"])

@@ -18,8 +18,6 @@ from dreamorph.hallucination import (
 )
 from dreamorph.spatial import SpatialTransform, gaussian_smooth, identity_affine, points_like
 
-torch.set_num_threads(1)
-
 SHAPE = (24, 28, 24)
 SPACING = (1.0, 1.0, 1.0)
 
@@ -44,6 +42,16 @@ class FakeDreams:
     transforms: SpatialTransform
     recipes: tuple[FakeRecipe, ...]
     source_index: torch.Tensor
+
+    def select(self, part: slice) -> "FakeDreams":
+        return FakeDreams(
+            self.images[part],
+            self.labels[part],
+            self.masks[part],
+            self.transforms[part],
+            self.recipes[part],
+            self.source_index[part],
+        )
 
 
 def velocities(n: int, size_mm: float, generator: torch.Generator) -> torch.Tensor:
@@ -112,13 +120,17 @@ class World:
     def with_dreams(self, dreams: FakeDreams) -> DreamEvidence:
         return replace(self.evidence, dreams=dreams)
 
+    def few(self, n: int = 8) -> "World":
+        """The same world with its first dreams only, for checks that look at one at a time."""
+        return replace(self, evidence=self.with_dreams(self.evidence.dreams.select(slice(n))))
+
     def dream(self, source_index: Sequence[int], targets: torch.Tensor) -> FakeDreams:
         """Dreams of sources moved to target fields `(n, 3, ...)`."""
         maps = warps(targets - self.fields[list(source_index)])
         return make_dreams(self.evidence.reals, source_index, maps)
 
 
-def make_world(subjects: int = 14, each: int = 8, size_mm: float = 1.0, seed: int = 0) -> World:
+def make_world(subjects: int = 14, each: int = 5, size_mm: float = 1.0, seed: int = 0) -> World:
     generator = torch.Generator().manual_seed(seed)
     fields = velocities(subjects + 6, size_mm, generator)
     fields, test_fields = fields[:subjects], fields[subjects:]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dreamorph import evaluation
 from dreamorph.dreaming import Dreamer
 from dreamorph.dreaming.dreams import recipes_to_table
 from dreamorph.evaluation import Scored, compare_arms, evaluate_classification
@@ -42,11 +43,20 @@ def bare(complete: ReportInputs) -> ReportInputs:
     return replace(complete, **NOTHING)
 
 
+@pytest.fixture(scope="session")
+def light(complete: ReportInputs) -> ReportInputs:
+    """Inputs without the parts that take longest to draw."""
+    assert complete.dreams is not None
+    dreams = complete.dreams.select([0, 1])
+    return replace(complete, pair_examples=[], predictions=None, dreams=dreams)
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose figures are made, but not painted: painting takes most of the time."""
     monkeypatch.setattr(parts, "png_uri", lambda figure: "data:image/png,")
     monkeypatch.setattr(parts, "svg_uri", lambda figure: "data:image/svg+xml,")
+    monkeypatch.setattr(evaluation.classification, "RESAMPLES", 50)
 
 
 NOTHING: dict[str, Any] = {

@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from dreamorph.registration.groupwise import Group
 from dreamorph.reporting import ReportInputs, montages
 from dreamorph.reporting.figures import arms, dreams, population, registration
 from dreamorph.reporting.style import plain
@@ -22,8 +23,9 @@ def test_montages_of_a_complete_run(complete: ReportInputs) -> None:
     assert all(isinstance(figure, Figure) for figure in drawn.values())
 
 
+@pytest.mark.usefixtures("quick")
 def test_montages_of_classes_have_safe_names(classification: ReportInputs) -> None:
-    drawn = montages(classification)
+    drawn = montages(replace(classification, pair_examples=[], dreams=None))
     assert {"prior_modes_large", "prior_modes_small"} <= set(drawn)
     assert "worst_cases" not in drawn
 
@@ -50,6 +52,24 @@ def test_the_affine_step_is_shown_where_there_is_one(complete: ReportInputs) -> 
     figure = registration.pair(still)
     assert isinstance(figure, Figure)
     assert "after affine" not in [ax.get_title() for ax in figure.axes]
+
+
+def test_in_the_common_space_the_volume_is_shown_as_it_was_before(
+    complete: ReportInputs,
+) -> None:
+    cohort, prior = complete.cohort, complete.prior
+    assert prior is not None
+    rows = [cohort.index_of(member) for member in prior.members]
+    part = cohort.select(rows)
+    group = Group(
+        part.images, part.labels, part.masks, torch.ones(len(rows), dtype=torch.bool),
+        part.spacing_mm, tuple(part.cases),
+    )  # fmt: skip
+    figure = registration.pair(replace(complete, common=group))
+    assert isinstance(figure, Figure)
+    titles = [ax.get_title() for ax in figure.axes[:5]]
+    assert titles[1:4] == ["moving, before", "after affine", "after warp"]
+    assert registration.pair_names(replace(complete, common=group), 1) == ("case_02", "case_06")
 
 
 def test_the_template_is_the_mean_of_the_members_in_the_common_space(

@@ -32,6 +32,7 @@ def test_numbers(value: float, expected: str) -> None:
 def test_signed_differences() -> None:
     assert signed(0.0123) == "+0.012"
     assert signed(-0.5) == f"{MINUS}0.500"
+    assert signed(-0.0001) == "0.000"
     assert signed(None) == signed(math.nan) == NOTHING
 
 

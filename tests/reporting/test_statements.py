@@ -1,5 +1,6 @@
 """The verdict never says more than the numbers carry."""
 
+import io
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +66,23 @@ def test_a_row_the_other_way_round_is_turned(complete: ReportInputs) -> None:
 def test_smaller_distances_are_better(complete: ReportInputs) -> None:
     metric = {"metric": "hd95_mm", "difference": -0.2, "lower": -0.3, "upper": -0.1}
     assert judged(complete, **metric)[0] == "Yes"
+
+
+def test_one_subject_is_underpowered(complete: ReportInputs) -> None:
+    nan = float("nan")
+    answer, sentence, _ = judged(complete, p=None, p_holm=None, n_subjects=1, lower=nan, upper=nan)
+    assert answer == "Underpowered"
+    assert "difference +0.020" in sentence
+
+
+def test_a_table_that_went_through_a_file_says_the_same(complete: ReportInputs) -> None:
+    table = pd.DataFrame([ROW | {"p": None, "p_holm": None, "n_subjects": 4}])
+    back = pd.read_csv(io.StringIO(table.to_csv(index=False)))
+    first, second = (
+        against(replace(complete, comparisons=t), "elastic", "it") for t in (table, back)
+    )
+    assert first == second
+    assert first.answer == "Underpowered"
 
 
 def test_a_difference_that_is_not_a_number_is_not_measured(complete: ReportInputs) -> None:

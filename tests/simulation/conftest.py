@@ -2,7 +2,7 @@ import pytest
 
 from dreamorph.simulation import SimulatedCohort, SimulationConfig, simulate
 
-CONFIG = SimulationConfig(n_labelled=4, n_unlabelled=2, n_test=4, seed=3)
+CONFIG = SimulationConfig(n_labelled=4, n_unlabelled=2, n_test=2, seed=3)
 
 
 @pytest.fixture(scope="session")

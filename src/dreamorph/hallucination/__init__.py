@@ -21,9 +21,9 @@ from dreamorph.hallucination import (
 from dreamorph.hallucination.betti import betti_numbers
 from dreamorph.hallucination.config import EXPECTED, AuditConfig, RemovalConfig
 from dreamorph.hallucination.evidence import DreamEvidence, NetEvidence, Reals
-from dreamorph.hallucination.folds import measure_folding
 from dreamorph.hallucination.gate import Gate, gate, rejection_counts
 from dreamorph.hallucination.inpainting import remove_structure, sham
+from dreamorph.hallucination.jacobian import measure_folding
 from dreamorph.hallucination.jacobian_envelope import pair_jacobians
 from dreamorph.hallucination.lineage import content_signatures, lineage_rows
 from dreamorph.hallucination.registry import check, run_checks

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import pandas as pd
 import torch
 
 from dreamorph.errors import DreamError
+from dreamorph.hallucination.jacobian import Folding, measure_foldings
 from dreamorph.spatial import SpatialTransform
 
 PAIR_COLUMNS = ("fixed_subject", "moving_subject", "log_jacobian_min", "log_jacobian_max")
@@ -126,6 +128,11 @@ class DreamEvidence:
     def source_subjects(self) -> list[str]:
         """Subject of each dream's source, looked up by row, not taken from the recipe."""
         return [self.reals.subjects[int(i)] for i in self.dreams.source_index]
+
+    @cached_property
+    def foldings(self) -> list[Folding]:
+        """Folds and Jacobian extremes of each dream, measured once for all checks."""
+        return measure_foldings(self.dreams.transforms, self.dreams.masks)
 
     @property
     def rejection_note(self) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import DreamsLike, Reals
-from dreamorph.hallucination.folds import measure_folding
+from dreamorph.hallucination.jacobian import measure_folding
 from dreamorph.hallucination.jacobian_envelope import (
     Envelope,
     fit_envelope,

@@ -16,7 +16,7 @@ import torch
 from dreamorph.errors import DreamError
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import PAIR_COLUMNS, DreamEvidence, Reals
-from dreamorph.hallucination.folds import measure_foldings
+from dreamorph.hallucination.jacobian import measure_foldings
 from dreamorph.hallucination.ranges import Outside, outside_rates
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding, not_assessable
@@ -118,7 +118,7 @@ def inside_envelope(
 def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     """Share of dreams outside the real 95 % range, against the rate of left-out real subjects."""
     reals, dreams = evidence.reals, evidence.dreams
-    found = measure_foldings(dreams.transforms, dreams.masks)
+    found = evidence.foldings
     extremes = np.array([(f.log_min, f.log_max) for f in found]).reshape(-1, 2)
     pairs = _finite_jacobians(evidence.pairs)
     owners = list(zip(pairs["fixed_subject"], pairs["moving_subject"], strict=True))

@@ -105,9 +105,10 @@ def number(value: float, digits: int = 3) -> str:
 
 def signed(value: float | None) -> str:
     """A difference with its sign, three decimals."""
-    return (
-        NOTHING if value is None or not np.isfinite(value) else f"{value:+.3f}".replace("-", MINUS)
-    )
+    if value is None or not np.isfinite(value):
+        return NOTHING
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -11,8 +11,10 @@ from dreamorph.reporting.inputs import DREAM, ReportInputs
 from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import CLAIMS, HIGHER_IS_BETTER, METRIC_NAMES, UNITS, VERDICT_WORDS
+from dreamorph.volumes.records import rows as records
 
 _LEVEL = 0.05
+_NUMBERS = ("mean_first", "mean_second", "difference", "lower", "upper")
 _ANSWERS = {
     "pass": "No sign of it was found",
     "fail": "At least one check says so",
@@ -113,7 +115,8 @@ def _comparison(table: pd.DataFrame, rival: str) -> dict[str, Any] | None:
         return None
     for metric in [*_PRIMARY, *dict.fromkeys(table["metric"])]:
         own = table[table["metric"] == metric]
-        for row in own.to_dict("records"):
+        for row in records(own):
+            row |= {k: math.nan if row[k] is None else float(row[k]) for k in _NUMBERS}
             if (row["first"], row["second"]) == (DREAM, rival):
                 return row
             if (row["first"], row["second"]) == (rival, DREAM):
@@ -131,11 +134,11 @@ def _comparison(table: pd.DataFrame, rival: str) -> dict[str, Any] | None:
 
 def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
     sign = 1 if HIGHER_IS_BETTER.get(str(row["metric"]), True) else -1
-    if not all(math.isfinite(row[key]) for key in ("difference", "lower", "upper")):
+    if not math.isfinite(row["difference"]):
         text = f"The difference could not be measured ({row['n_subjects']} common test subjects)."
         return Statement(question, "Not measured", text, "open")
     numbers = _numbers(row, rival)
-    if _missing(row["p"]):
+    if row["p"] is None or not math.isfinite(row["upper"] - row["lower"]):
         text = "Too few test subjects to tell a difference from luck."
         return Statement(question, "Underpowered", f"{text} {numbers}", "open")
     lower, upper = sorted((sign * row["lower"], sign * row["upper"]))
@@ -155,7 +158,7 @@ def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
 def _numbers(row: dict[str, Any], rival: str) -> str:
     metric = str(row["metric"])
     p = ""
-    if not _missing(row["p"]):
+    if row["p"] is not None:
         value = _shown_p(row)
         p = f", p {'< 0.001' if value < 0.001 else f'= {value:.3f}'} (exact Wilcoxon, Holm)"
     return (
@@ -168,11 +171,7 @@ def _numbers(row: dict[str, Any], rival: str) -> str:
 
 def _shown_p(row: dict[str, Any]) -> float:
     """The corrected p-value where there is one."""
-    return float(row["p"] if _missing(row["p_holm"]) else row["p_holm"])
-
-
-def _missing(value: Any) -> bool:
-    return value is None or bool(pd.isna(value))
+    return float(row["p"] if row["p_holm"] is None else row["p_holm"])
 
 
 def _checks(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dreamorph.evaluation import bootstrap_interval, classification_metrics, subject_means
 from dreamorph.reporting.figures import planes
-from dreamorph.reporting.inputs import ReportInputs, outlined_cohort
+from dreamorph.reporting.inputs import NETWORK_ARMS, ReportInputs, outlined_cohort
 from dreamorph.reporting.style import FAINT, GRID, INK, arm_mark, new_figure, plain, styled
 from dreamorph.reporting.wording import HIGHER_IS_BETTER, METRIC_NAMES, MINUS, UNITS
 
@@ -64,15 +64,19 @@ def curves(inputs: ReportInputs) -> Figure | str:
     """Training curves of every arm and seed."""
     if inputs.history.empty:
         return "No training curve was recorded."
-    metrics = [m for m in dict.fromkeys(inputs.history["metric"]) if m not in _NOT_CURVES][:3]
+    recorded = dict.fromkeys(str(metric) for metric in inputs.history["metric"])
+    metrics = [m for m in recorded if m.rpartition("/")[2] not in _NOT_CURVES][:3]
     if not metrics:
         return "No training curve was recorded."
+    trained = [str(arm) for arm in inputs.history["arm"].unique()]
+    order = [arm for arm in NETWORK_ARMS if arm in trained]
+    order += sorted(set(trained) - set(order))
     figure = new_figure(9.6, 3.0)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for ax, metric in zip(axes, metrics, strict=True):
         own = inputs.history[inputs.history["metric"] == metric]
-        for arm, part in own.groupby("arm", sort=False):
-            _curve(ax, str(arm), part)
+        for arm in order:
+            _curve(ax, arm, own[own["arm"] == arm])
         ax.set_title(plain(metric))
         ax.set_xlabel("step")
         ax.grid(color=GRID, linewidth=0.7)

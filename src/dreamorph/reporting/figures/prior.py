@@ -14,9 +14,10 @@ from dreamorph.reporting.style import CLASS_MARKS, horizontal_grid, new_figure, 
 from dreamorph.reporting.wording import MINUS
 from dreamorph.spatial import exp_velocity, extent, points_like, resample
 
-_MODES = 3
+#: Modes that are shown, and where there are several classes, of each.
+_MODES, _MODES_OF_CLASS = 3, 2
 _DEVIATIONS = 2.0
-_GRID_STEP_MM = 4.0
+_GRID_LINES = 14
 _MEAN_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 0.9}
 _MEAN_LEGEND = {"outline of the mean": {"color": "white", "linestyle": ":"}}
 
@@ -28,7 +29,7 @@ def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
     if isinstance(common, str) or inputs.prior is None:
         return common if isinstance(common, str) else "No prior was learned."
     gaussian = inputs.prior.gaussians[cls]
-    count = min(_MODES, len(gaussian.variances))
+    count = min(_MODES if cls is None else _MODES_OF_CLASS, len(gaussian.variances))
     if count == 0:
         return "All members look alike to the prior: it has no mode to show."
     middle = inputs.prior.mean(cls)
@@ -139,7 +140,8 @@ def _warped_grid(ax: Axes, volume: Template, velocity: torch.Tensor, cut: planes
     column, row = (
         (cut.box[a][1] - (shape[a] - 1) / 2 - moved[a] / spacing[a]).numpy() for a in cut.axes
     )
-    steps = [max(1, round(_GRID_STEP_MM / spacing[a])) for a in cut.axes]
+    step_mm = cut.size_mm[0] / _GRID_LINES
+    steps = [max(1, round(step_mm / spacing[a])) for a in cut.axes]
     style: dict[str, Any] = {"color": "#7fdbff", "linewidth": 0.7, "scalex": False, "scaley": False}
     ax.plot(column[:: steps[0]].T, row[:: steps[0]].T, **style)
     ax.plot(column[:, :: steps[1]], row[:, :: steps[1]], **style)

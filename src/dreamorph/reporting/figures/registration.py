@@ -25,7 +25,7 @@ def pair(inputs: ReportInputs, index: int = 0) -> Figure | str:
         return "No registered pair was handed to the report as an example."
     fixed, moving, transform = inputs.pair_examples[index]
     volumes = _volumes(inputs)
-    steps = _steps(volumes, moving, transform[[0]])
+    steps = _steps(_own_grid(inputs, index), volumes, moving, transform[[0]])
     still = Outlined(
         volumes.images[fixed], volumes.labels[fixed], volumes.masks[fixed],
         volumes.names, volumes.spacing_mm,
@@ -95,15 +95,34 @@ def _volumes(inputs: ReportInputs) -> Outlined:
     return outlined(inputs, group.images, group.labels, group.masks)
 
 
-def _steps(volumes: Outlined, moving: int, transform: SpatialTransform) -> dict[str, Outlined]:
-    """The moving volume as it was, after the affine map if there is one, and after the warp."""
-    alone = replace(
+def _own_grid(inputs: ReportInputs, index: int) -> Outlined | None:
+    """The moving volume before it was brought into the common space, where it was."""
+    _, moving = pair_names(inputs, index)
+    if inputs.common is None or moving not in inputs.cohort.cases:
+        return None
+    return _single_volume(outlined_cohort(inputs), inputs.cohort.index_of(moving))
+
+
+def _single_volume(volumes: Outlined, row: int) -> Outlined:
+    return replace(
         volumes,
-        images=volumes.images[[moving]],
-        labels=volumes.labels[[moving]],
-        masks=volumes.masks[[moving]],
+        images=volumes.images[[row]],
+        labels=volumes.labels[[row]],
+        masks=volumes.masks[[row]],
     )
+
+
+def _steps(
+    own: Outlined | None, volumes: Outlined, moving: int, transform: SpatialTransform
+) -> dict[str, Outlined]:
+    """The moving volume as it was, after the affine map if there is one, and after the warp.
+
+    `own` is the volume before an affine map that `volumes` have behind them already.
+    """
+    alone = _single_volume(volumes, moving)
     steps = {"moving, before": alone}
+    if own is not None:
+        steps = {"moving, before": own, "after affine": alone}
     eye = torch.eye(transform.post.shape[-1], dtype=torch.float64)
     moves = not torch.equal(transform.post[0], eye) or not torch.equal(transform.pre[0], eye)
     if moves or transform.velocity is None:

@@ -46,7 +46,7 @@ def _modes(inputs: ReportInputs, cls: str | None) -> Shown:
         f"First modes{of_class}: mean anatomy at minus two, zero and plus two standard deviations",
         f"First modes{of_class}, strongest on top: the mean of all registered volumes, moved two"
         " standard deviations to either side. The white dotted outline is that of the mean. On the"
-        " right, where the lines of a 4 mm grid go; lines that never cross mean that nothing"
+        " right, where the lines of a regular grid go; lines that never cross mean that nothing"
         " folds. The mean looks blurred because it is an average; dreams are not.",
     )
 

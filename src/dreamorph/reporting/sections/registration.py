@@ -42,7 +42,11 @@ def _example(inputs: ReportInputs, index: int) -> Shown:
     if isinstance(figure, str):
         return figure
     fixed, moving = figures.pair_names(inputs, index)
-    where = "" if inputs.common is None else " Both lie in the common space already."
+    where = (
+        ""
+        if inputs.common is None
+        else " The fixed volume is shown in the common space, into which the affine step leads."
+    )
     return picture(
         figure,
         f"Slices of {fixed} and of {moving} before and after registration, with label outlines",
