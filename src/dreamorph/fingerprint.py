@@ -30,20 +30,12 @@ def fingerprint(*parts: Any) -> str:
 
 
 def _update(digest: _Digest, part: Any) -> None:
-    if isinstance(part, torch.Tensor):
-        part = part.detach().cpu().numpy()
-    if isinstance(part, BaseModel):
-        part = part.model_dump(mode="json")
-    if isinstance(part, np.generic):
-        part = part.item()
+    part = _plain(part)
     if isinstance(part, np.ndarray):
         digest.update(f"array:{part.dtype}:{part.shape}".encode())
         digest.update(np.ascontiguousarray(part).tobytes())
     elif isinstance(part, Path):
-        digest.update(b"file:")
-        with part.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        _update_file(digest, part)
     elif isinstance(part, Mapping):
         digest.update(f"map:{len(part)}".encode())
         for key in sorted(part, key=str):
@@ -57,3 +49,18 @@ def _update(digest: _Digest, part: Any) -> None:
             _update(digest, item)
     else:
         raise TypeError(f"cannot fingerprint a {type(part).__name__}")
+
+
+def _plain(part: Any) -> Any:
+    if isinstance(part, torch.Tensor):
+        return part.detach().cpu().numpy()
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json")
+    return part.item() if isinstance(part, np.generic) else part
+
+
+def _update_file(digest: _Digest, path: Path) -> None:
+    digest.update(b"file:")
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)

@@ -9,7 +9,6 @@ import torch
 
 from dreamorph.spatial.transform import SpatialTransform
 
-
 COLUMNS = ["dream", "source", "source_subject", "class", "seed", "prior", "scale", "coefficients"]
 
 

@@ -12,7 +12,10 @@ from scipy.sparse import linalg
 
 from dreamorph.hallucination.config import RemovalConfig
 
-_GRAIN = 1.0
+#: Grains of noise that are tried, standard deviation of its blur in voxels.
+_GRAINS = (0.0, 0.4, 0.5, 0.6, 0.8, 1.0)
+#: Lower quartile of the size of a standard normal number.
+_QUARTILE = 0.3186
 
 
 def remove_structure(
@@ -149,14 +152,33 @@ def _neighbours(shape: Sequence[int]) -> list[tuple[tuple[slice, ...], tuple[sli
 def _texture(
     image: np.ndarray, region: np.ndarray, mask: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Noise with the fine-grained spread found around the region."""
+    """Noise with the spread and the grain found around the region.
+
+    Both are read from what a blur of one voxel takes away. The lower quartile of its size resists
+    the edges of other structures; the correlation of neighbours tells how coarse the grain is.
+    """
     around = ndimage.binary_dilation(region, iterations=4) & mask & ~region
     if not around.any():
-        around = mask & ~region
-    # what a blur of one voxel takes away: noise, and little of the anatomy
-    fine = image - ndimage.gaussian_filter(image.astype(np.float64), _GRAIN)
-    noise = generator.standard_normal(image.shape)
-    noise -= ndimage.gaussian_filter(noise, _GRAIN)
-    # the median of |x| resists the edges of other structures; 0.6745 makes it a Gaussian's sigma
-    spread = float(np.median(np.abs(fine[around]))) / 0.6745 if around.any() else 0.0
+        return np.zeros(image.shape)
+    fine = _fine(image.astype(np.float64))
+    spread = float(np.percentile(np.abs(fine[around]), 25)) / _QUARTILE
+    white = generator.standard_normal(image.shape)
+    grain = _neighbour_correlation(fine, around)
+    candidates = [_fine(ndimage.gaussian_filter(white, sigma)) for sigma in _GRAINS]
+    everywhere = np.ones(image.shape, bool)
+    noise = min(candidates, key=lambda c: abs(_neighbour_correlation(c, everywhere) - grain))
     return np.asarray(noise / noise.std() * spread)
+
+
+def _fine(image: np.ndarray) -> np.ndarray:
+    return np.asarray(image - ndimage.gaussian_filter(image, 1.0))
+
+
+def _neighbour_correlation(image: np.ndarray, where: np.ndarray) -> float:
+    """Correlation of voxels beside each other along any axis, both within `where`."""
+    product = power = 0.0
+    for here, there in _neighbours(image.shape):
+        both = where[here] & where[there]
+        product += float((image[here] * image[there])[both].sum())
+        power += float((image[here] ** 2)[both].sum())
+    return product / power if power > 0 else 0.0

@@ -2,6 +2,12 @@
 
 from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.deformation_prior import DeformationPrior
-from dreamorph.prior.population import population_affines, population_fields
+from dreamorph.prior.population import Population, population_affines, solve_population
 
-__all__ = ["DeformationPrior", "PriorConfig", "population_affines", "population_fields"]
+__all__ = [
+    "DeformationPrior",
+    "Population",
+    "PriorConfig",
+    "population_affines",
+    "solve_population",
+]

@@ -9,8 +9,8 @@ class PriorConfig(Config):
     """How the prior is learned.
 
     Attributes:
-        wavelength_voxels: finest wavelength of a deformation that the prior models, in voxels of the
-            grid of the velocities.
+        wavelength_voxels: finest wavelength of a deformation that the prior models, in voxels of
+            the grid of the velocities.
         class_pooling: strength of the pull of a class towards the whole population, in cases: a
             class of that many members is half itself, half everybody.
         affine_shrinkage: pull of the affine covariance towards its diagonal, 0 to 1.

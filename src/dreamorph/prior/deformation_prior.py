@@ -64,7 +64,7 @@ class DeformationPrior:
         subjects: Sequence[str] | None = None,
         classes: Sequence[str | None] | None = None,
     ) -> "DeformationPrior":
-        """Learn from population fields (see `population_fields`).
+        """Learn from population fields (see `solve_population`).
 
         Args:
             fields: `(N, ndim, *coarse)` velocities from the common space to each member, mm.

@@ -6,39 +6,73 @@ pairwise fields would carry twice its covariance and the error of every registra
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from dreamorph.errors import PriorError
+from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 
 
-def population_fields(
-    velocities: torch.Tensor,
-    fixed: Sequence[int],
-    moving: Sequence[int],
-    n_members: int,
-    weights: torch.Tensor | None = None,
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Population:
+    """One field per volume, and what the pairs say about their errors.
+
+    Attributes:
+        fields: `(N, ndim, *coarse)` from the common space to each member, mm; their mean is zero.
+        residuals: `(P, ndim, *coarse)`, what no choice of fields explains: registration error.
+        gains: `(N,)`, variance of a member's field per variance of an independent pair error.
+    """
+
+    fields: torch.Tensor
+    residuals: torch.Tensor
+    gains: torch.Tensor
+
+    def without_noise(self, basis: CosineBasis) -> torch.Tensor:
+        """The fields, each cosine shrunk by the share of its power that is registration error.
+
+        Wiener's filter. The power of the error follows from how much the pairs contradict each
+        other, fitted by a smooth spectrum; errors that are the same in all pairs go unseen.
+        What is finer than the basis is dropped.
+        """
+        members, pairs = len(self.fields), len(self.residuals)
+        coefficients = basis.analyse(self.fields.double())
+        frequency = basis.frequency()
+        seen = sobolev_spectrum(frequency, coefficients.square().sum(0) / (members - 1))
+        freedom = pairs - members + 1
+        if freedom <= 0:
+            return basis.synthesise(coefficients).to(self.fields.dtype)
+        left = basis.analyse(self.residuals.double()).square().sum(0) / freedom
+        error = sobolev_spectrum(frequency, left) if float(left.sum()) > 0 else left
+        true = (seen - self.gains.mean() * error).clamp(min=0)
+        keep = true / (true + self.gains[:, None] * error).clamp(min=1e-30)
+        return basis.synthesise(coefficients * keep).to(self.fields.dtype)
+
+
+def solve_population(
+    velocities: torch.Tensor, fixed: Sequence[int], moving: Sequence[int], n_members: int
+) -> Population:
     """Solve `v_ij ~ w_j - w_i` for fields w of mean zero.
 
     Args:
-        velocities: `(P, ...)`, maps from fixed to moving points of each pair.
+        velocities: `(P, ndim, *coarse)`, maps from fixed to moving points of each pair.
         fixed, moving: the members of each pair.
         n_members: number of volumes; each must be reached from every other through pairs.
-        weights: `(P,)`, trust in each pair; None is equal trust.
-
-    Returns:
-        `(n_members, ...)`: the map from the common space to each member.
 
     Raises:
         PriorError: the pairs leave some member unconnected.
     """
-    weights = torch.ones(len(fixed)) if weights is None else weights
-    solver = _solver(fixed, moving, n_members, weights.double())
+    solver = _solver(fixed, moving, n_members, torch.ones(len(fixed), dtype=torch.float64))
     flat = velocities.reshape(len(fixed), -1).double()
     fields = solver.to(flat) @ flat
-    return fields.reshape(n_members, *velocities.shape[1:]).to(velocities.dtype)
+    residuals = flat - (fields[list(moving)] - fields[list(fixed)])
+    shape = velocities.shape[1:]
+    return Population(
+        fields.reshape(n_members, *shape).to(velocities.dtype),
+        residuals.reshape(len(fixed), *shape).to(velocities.dtype),
+        solver.square().sum(1),
+    )
 
 
 def population_affines(
@@ -55,7 +89,7 @@ def population_affines(
 
     Args:
         affines: `(P, n, n)`, from fixed to moving points of each pair.
-        fixed, moving, n_members: as in `population_fields`.
+        fixed, moving, n_members: as in `solve_population`.
         iterations: rounds of solving and re-weighting.
 
     Returns:

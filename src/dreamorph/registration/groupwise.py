@@ -82,10 +82,10 @@ class Group:
         how = config.model_dump(mode="json", exclude={"batch_size", "device"})
         return [
             fingerprint(
-                VERSION, step, how, row.kind, self.spacing_mm,
-                self.fingerprints[row.fixed], self.fingerprints[row.moving],
+                VERSION, step, how, kind, self.spacing_mm,
+                self.fingerprints[fixed], self.fingerprints[moving],
             )
-            for row in plan.itertuples(index=False)
+            for fixed, moving, kind in zip(plan.fixed, plan.moving, plan.kind, strict=True)
         ]  # fmt: skip
 
 

@@ -4,8 +4,10 @@ import pandas as pd
 import torch
 
 from dreamorph.pipelines.common import Items, classes_of
-from dreamorph.prior import DeformationPrior, PriorConfig, population_fields
+from dreamorph.prior import DeformationPrior, PriorConfig, solve_population
+from dreamorph.prior.basis import CosineBasis
 from dreamorph.registration.groupwise import Alignment, member_rows
+from dreamorph.spatial import extent
 from dreamorph.volumes.cohort import Cohort
 
 
@@ -18,14 +20,19 @@ def learn_prior(
 ) -> tuple[DeformationPrior, dict[str, float]]:
     """Fit the prior to the pairs that were not set aside."""
     trusted = pair_table[pair_table["set_aside"].fillna("") == ""]
-    velocities = torch.stack([pairs[key]["velocity"] for key in trusted["key"]])
-    fields = population_fields(
-        velocities, list(trusted["fixed"]), list(trusted["moving"]), len(alignment.cases)
+    population = solve_population(
+        torch.stack([pairs[key]["velocity"] for key in trusted["key"]]),
+        list(trusted["fixed"]),
+        list(trusted["moving"]),
+        len(alignment.cases),
     )
+    extent_mm = extent(cohort.shape, cohort.spacing_mm)
+    coarse = population.fields.shape[2:]
+    basis = CosineBasis.up_to(coarse, extent_mm, config.wavelength_voxels)
     table = cohort.table.iloc[member_rows(cohort)]
     prior = DeformationPrior(config).fit(
-        fields,
-        [n * s for n, s in zip(cohort.shape, cohort.spacing_mm, strict=True)],
+        population.without_noise(basis),
+        extent_mm,
         alignment.affines,
         alignment.cases,
         list(table["subject"]),

@@ -18,6 +18,7 @@ from dreamorph.dreaming import (
     ElasticWarps,
     IdentityWarps,
     Recipe,
+    WarpSampler,
 )
 from dreamorph.dreaming.dreams import recipes_from_table
 from dreamorph.fingerprint import fingerprint
@@ -77,10 +78,10 @@ def train_arms(
         for arm in _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
     }
     data = training_data(cohort)
-    for row in plan.itertuples(index=False):
-        if row.key not in done:
-            trained = train_arm(arms[str(row.arm)], data, training, int(row.seed), checkpoints)
-            yield {str(row.key): to_item(trained, training, cohort.shape)}
+    for arm, seed, key in zip(plan["arm"], plan["seed"], plan["key"], strict=True):
+        if key not in done:
+            trained = train_arm(arms[arm], data, training, int(seed), checkpoints)
+            yield {key: to_item(trained, training, cohort.shape)}
 
 
 def training_data(cohort: Cohort) -> TrainingData:
@@ -146,7 +147,7 @@ def _arms(
     energy = dream_energy(prior, recipes)
     random = ElasticWarps(shape, spacing, prior.fields.shape[2:], elastic, energy)
     dreams = DreamWarps(Dreamer(prior), recipes, sources_of(cohort).cases, shape)
-    warps = {
+    warps: dict[str, WarpSampler] = {
         "none": plain,
         "classic": AffineWarps(plain, affine),
         "elastic": AffineWarps(MixedWarps(random, plain, training.dream_fraction), affine),
