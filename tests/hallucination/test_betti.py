@@ -25,7 +25,7 @@ TORUS = (np.sqrt(X**2 + Y**2) - 6) ** 2 + Z**2 < 6
          (2, 0, 0)),
         (BALL & ~((abs(X) < 2) & (abs(Y) < 2)), (1, 1, 0)),
         (TORUS | (RADIUS < 2), (2, 1, 0)),
-        # two crossing tunnels through a ball: five openings, so four independent loops less one
+        # two crossing tunnels have four openings: three independent loops
         (BALL & ~((abs(X) < 2) & (abs(Y) < 2)) & ~((abs(X) < 2) & (abs(Z) < 2)), (1, 3, 0)),
         (np.ones((4, 5, 6), bool), (1, 0, 0)),
         (np.zeros((4, 5, 6), bool), (0, 0, 0)),

@@ -13,8 +13,7 @@ def test_honest_dreams_pass(world):
 
 
 def test_canary_implausible_volume(world):
-    """Every second dream's structure is half as large again: label and image agree, but no subject
-    is like that."""
+    """Image and label agree, but the shapes lie three times as far out as any subject's."""
     sources = world.evidence.dreams.source_index.tolist()
     targets = 3 * velocities(len(sources), 1.0, torch.Generator().manual_seed(3))
     found = cohort_constraint(world.with_dreams(world.dream(sources, targets)), world.config)

@@ -25,7 +25,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNK = 8
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

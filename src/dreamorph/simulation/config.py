@@ -87,7 +87,7 @@ class SimulationConfig(Config):
         seed: the same seed gives the same cohort.
     """
 
-    n_labelled: int = Field(default=8, ge=0, le=999)
+    n_labelled: int = Field(default=10, ge=0, le=999)
     n_unlabelled: int = Field(default=16, ge=0, le=999)
     n_test: int = Field(default=16, ge=0, le=999)
     shape: tuple[int, int, int] = (48, 56, 40)

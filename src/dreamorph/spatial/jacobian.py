@@ -61,5 +61,5 @@ def _determinant(columns: list[torch.Tensor]) -> torch.Tensor:
     if len(columns) == 2:
         a, b = columns
         return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    a, b, c = columns
-    return (a * torch.linalg.cross(b, c, dim=1)).sum(dim=1)
+    (a, d, g), (b, e, h), (c, f, i) = (column.unbind(dim=1) for column in columns)
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

@@ -41,6 +41,8 @@ _LEARNERS: dict[str, type[Learner]] = {
     "segmentation": SegmentationLearner,
     "classification": ClassificationLearner,
 }
+#: MLflow imports Lightning under its old names too, and whoever comes last does the talking.
+_TALKERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
 #: Openings of Lightning's remarks that do not apply: nothing is loaded, so workers have no work and
 #: the loader no state; a GPU may be left alone on purpose; the last is about Lightning's own code.
 _REMARKS = (
@@ -186,7 +188,7 @@ def _run(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's remarks about hardware and workers out of the log, errors excepted."""
-    loggers = [logging.getLogger(f"lightning.{name}") for name in ("pytorch", "fabric")]
+    loggers = [logging.getLogger(name) for name in _TALKERS]
     levels = [one.level for one in loggers]
     try:
         for one in loggers:
