@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dreamorph.config import Config
 from dreamorph.errors import CohortError
+from dreamorph.parallel import side_by_side
 from dreamorph.registration import RegistrationConfig, VelocityConfig, register
 from dreamorph.spatial import box_mean
 from dreamorph.spatial.transform import one_hot
@@ -99,9 +100,13 @@ def fuse(
         raise CohortError("no atlas to vote: label at least one training case")
     pairs_at_once = PAIRS_AT_ONCE["cuda" if torch.cuda.is_available() else "cpu"]
     size = max(1, pairs_at_once // len(atlases))
-    for start in range(0, len(images), size):
+
+    def work(start: int) -> list[torch.Tensor]:
         part = slice(start, start + size)
-        yield from _fuse_batch(images[part], masks[part], atlases, spacing_mm, config)
+        return list(_fuse_batch(images[part], masks[part], atlases, spacing_mm, config))
+
+    for votes in side_by_side(work, range(0, len(images), size)):
+        yield from votes
 
 
 def _fuse_batch(

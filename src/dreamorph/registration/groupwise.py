@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from dreamorph.fingerprint import fingerprint
+from dreamorph.parallel import side_by_side
 from dreamorph.registration.config import RegistrationConfig
 from dreamorph.registration.quality import measure
 from dreamorph.registration.register import register
@@ -125,14 +126,20 @@ def register_plan(
         One result a time: affine `(n, n)`, velocity `(ndim, *coarse)` if there is one, and the
         quality before and after as plain values.
     """
-    for kind, part in plan.assign(key=keys).groupby("kind", sort=True):
-        for start in range(0, len(part), CHUNK):
-            chunk = part.iloc[start : start + CHUNK]
-            if not set(chunk.key) <= done:
-                results = _register_chunk(group, chunk, config, guided=kind == "labelled")
-                for key, result in zip(chunk.key, results, strict=True):
-                    if key not in done:
-                        yield {key: result}
+    chunks = [
+        (part.iloc[start : start + CHUNK], kind == "labelled")
+        for kind, part in plan.assign(key=keys).groupby("kind", sort=True)
+        for start in range(0, len(part), CHUNK)
+    ]
+    missing = [(chunk, guided) for chunk, guided in chunks if not set(chunk.key) <= done]
+
+    def work(item: tuple[pd.DataFrame, bool]) -> list[dict[str, Any]]:
+        return _register_chunk(group, item[0], config, guided=item[1])
+
+    for (chunk, _), results in zip(missing, side_by_side(work, missing), strict=True):
+        for key, result in zip(chunk.key, results, strict=True):
+            if key not in done:
+                yield {key: result}
 
 
 def _register_chunk(
