@@ -90,6 +90,11 @@ class ReportInputs:
         return self.study
 
     @property
+    def kind(self) -> str:
+        """What volumes that are no dreams are called."""
+        return "simulated" if self.simulated else "real"
+
+    @property
     def arms(self) -> list[str]:
         """Arms of the case table: networks in their order, then plain baselines."""
         if self.cases.empty or "arm" not in self.cases:

@@ -39,7 +39,7 @@ SECTIONS = (
     Section("cohort", "What went in", cohort.build),
     Section("registration", "Registration, before and after", registration.build),
     Section("prior", "What the prior learned", prior.build),
-    Section("dreams", "Real beside dreamed", dreams.build),
+    Section("dreams", "Patients beside dreams", dreams.build),
     Section("arms", "Arms compared", arms.build),
     Section("checks", "The checks", checks.build),
     Section("recovery", "How well the truth was recovered", recovery.build),

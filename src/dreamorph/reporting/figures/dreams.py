@@ -52,7 +52,7 @@ def gallery(inputs: ReportInputs) -> Figure | str:
     for line, row, cut, (source, own) in zip(axes, rows, cuts, chosen.items(), strict=True):
         _gallery_row(line, (real, row), (dreamed, own), cut)
         line[0].set_ylabel(_row_name(inputs, source))
-    axes[0, 0].set_title("real")
+    axes[0, 0].set_title("source")
     for ax in axes[0, 1:]:
         ax.set_title("dream")
     planes.legend(figure, real.names, _SOURCE_LEGEND)
@@ -88,7 +88,7 @@ def three_planes(inputs: ReportInputs) -> Figure | str:
         planes.contours(line[2], dreamed.labels[index, 0], cut)
         line[0].set_ylabel(cut.plane.name)
         planes.letters(line[0], cut)
-    for ax, name in zip(axes[0], ("real", "dream", "moved by"), strict=True):
+    for ax, name in zip(axes[0], ("source", "dream", "moved by"), strict=True):
         ax.set_title(name)
     figure.colorbar(drawn, ax=axes[:, 2], label="mm", fraction=0.06, aspect=30)
     planes.legend(figure, real.names, _SOURCE_LEGEND)
@@ -106,7 +106,7 @@ def label_volumes(inputs: ReportInputs) -> Figure | str:
     train = [i for i in inputs.cohort.indices("train") if bool((real.labels[i] > 0).any())]
     table = inputs.cohort.table
     groups = [
-        ("real, training", real.labels[train], [table["class"][i] for i in train]),
+        (f"{inputs.kind}, training", real.labels[train], [table["class"][i] for i in train]),
         ("dreamed", dreamed.labels, [recipe.cls for recipe in inputs.dreams.recipes]),
     ]
     names = dict(list(real.names.items())[:6])

@@ -1,4 +1,4 @@
-"""Real beside dreamed."""
+"""Patients beside dreams of them."""
 
 from typing import Any
 
@@ -12,27 +12,28 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     """Slices, label volumes and what was rejected."""
     return {
         "convention": CONVENTION,
+        "kind": inputs.kind,
         "gallery": picture(
             figures.gallery(inputs),
-            "Rows of slices: a real volume and dreams made of it, with label outlines",
-            "Each row is one real volume and dreams made of it, in the same slice and with the"
-            " same grey levels. Coloured outlines are the label that belongs to the image, the"
+            f"Rows of slices: a {inputs.kind} volume and dreams made of it, with label outlines",
+            f"Each row is one {inputs.kind} volume and dreams made of it, in the same slice and"
+            " with the same grey levels. Coloured outlines are the label that belongs to the image, the"
             " white dotted one is that of the source: between them lies what was dreamed. Black"
             " is where the source was not scanned.",
         ),
         "planes": picture(
             figures.three_planes(inputs),
-            "A real volume and a dream of it in axial, coronal and sagittal slices, and the"
-            " distance that each point moved",
-            "One real volume, one dream of it, and how far each point of the dream was moved"
-            " (pose and size included).",
+            f"A {inputs.kind} volume and a dream of it in axial, coronal and sagittal slices, and"
+            " the distance that each point moved",
+            f"One {inputs.kind} volume, one dream of it, and how far each point of the dream was"
+            " moved (pose and size included).",
         ),
         "volumes": picture(
             figures.label_volumes(inputs),
-            "Volume of each label in real and in dreamed volumes",
+            f"Volume of each label in {inputs.kind} and in dreamed volumes",
             "Label volumes: every volume is a point, the bar is the median, the thin line spans"
-            " the 5th to 95th percentile. Dreams should spread about as the real ones, of which"
-            " there are few.",
+            f" the 5th to 95th percentile. Dreams should spread about as the {inputs.kind} ones, of"
+            " which there are few.",
             kind="svg",
         ),
         "counts": _counts(inputs),
