@@ -17,9 +17,9 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             figures.gallery(inputs),
             f"Rows of slices: a {inputs.kind} volume and dreams made of it, with label outlines",
             f"Each row is one {inputs.kind} volume and dreams made of it, in the same slice and"
-            " with the same grey levels. Coloured outlines are the label that belongs to the image, the"
-            " white dotted one is that of the source: between them lies what was dreamed. Black"
-            " is where the source was not scanned.",
+            " with the same grey levels. Coloured outlines are the label that belongs to the"
+            " image, the white dotted one is that of the source: between them lies what was"
+            " dreamed. Black is where the source was not scanned.",
         ),
         "planes": picture(
             figures.three_planes(inputs),
