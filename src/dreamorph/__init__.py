@@ -2,8 +2,11 @@
 
 import os
 
+from dreamorph.memory import keep_freed_memory
+
 __version__ = "0.1.0"
 
 # Threads that wait for each other by spinning are ten times slower on a machine that does anything
 # else, and hardly faster on one that does not. Read when torch is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+keep_freed_memory()

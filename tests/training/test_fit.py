@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from dreamorph.errors import TrainingError
-from dreamorph.training import Arm, MixedWarps, TrainingConfig, predict, train_arm
+from dreamorph.training import (
+    Arm,
+    MixedWarps,
+    TrainingConfig,
+    predict,
+    train_arm,
+    train_arms,
+)
 from dreamorph.training.checkpoints import newest_intact
 from tests.training.fakes import FakeWarps, classification, segmentation
 
@@ -68,6 +75,16 @@ def test_a_killed_training_continues_as_if_it_had_not_been(uninterrupted, tmp_pa
     assert same(uninterrupted, done)
     assert seen == [7, 8, 9, 10]
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_arms_trained_side_by_side_are_those_trained_alone(uninterrupted, tmp_path):
+    """Dropout included, which draws from a generator that all threads share."""
+    plain = Arm("none", FakeWarps(), intensity=False)
+    jobs = [(ARM, 1), (plain, 1), (ARM, 2)]
+    together = list(train_arms(jobs, segmentation(), QUICK, tmp_path))
+    assert [(t.arm, t.seed) for t in together] == [("dream", 1), ("none", 1), ("dream", 2)]
+    assert same(uninterrupted, together[0])
+    assert same(together[1], train_arm(plain, segmentation(), QUICK, 1))
 
 
 def test_a_torn_checkpoint_is_passed_over(uninterrupted, tmp_path, caplog):

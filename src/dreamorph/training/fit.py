@@ -3,7 +3,7 @@
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
+from dreamorph.parallel import side_by_side
 from dreamorph.training.augment import Augmenter
 from dreamorph.training.checkpoints import (
     AtomicCheckpointIO,
@@ -96,6 +97,25 @@ class TrainedArm:
         return network.eval()
 
 
+def train_arms(
+    jobs: Sequence[tuple[Arm, int]],
+    data: TrainingData,
+    config: TrainingConfig,
+    checkpoint_dir: Path | None = None,
+) -> Iterator[TrainedArm]:
+    """Train the networks of several arms and seeds side by side, and give them in order.
+
+    See `train_arm`. On a CPU each network has one core to itself: grids this small leave a second
+    thread little to do.
+    """
+
+    def work(job: tuple[Arm, int]) -> TrainedArm:
+        return _train(job[0], data, config, job[1], checkpoint_dir, None)
+
+    with _settled():
+        yield from side_by_side(work, jobs)
+
+
 def train_arm(
     arm: Arm,
     data: TrainingData,
@@ -121,6 +141,18 @@ def train_arm(
     Raises:
         TrainingError: the loss is no longer finite, or the wanted device or network is not there.
     """
+    with _settled():
+        return _train(arm, data, config, seed, checkpoint_dir, on_log)
+
+
+def _train(
+    arm: Arm,
+    data: TrainingData,
+    config: TrainingConfig,
+    seed: int,
+    checkpoint_dir: Path | None,
+    on_log: LogSink | None,
+) -> TrainedArm:
     device = _device(config)
     spec = network_spec(config, data.images.shape[1], data.n_outputs, data.task, data.ndim)
     with seeded(seed_for(seed, "weights")):
@@ -150,22 +182,21 @@ def _fit(
             logger.info("training of %s continues from step %d", title, int(resume.stem))
     if config.progress:
         callbacks.append(StepBar(title, config.steps, config.epoch_steps))
-    with _quiet(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        trainer = pl.Trainer(
-            max_steps=config.steps,
-            max_epochs=-1,
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
-            precision=_precision(config, device),
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-        _run(trainer, learner, step_loader(config.steps), resume)
+    trainer = pl.Trainer(
+        max_steps=config.steps,
+        max_epochs=-1,
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision=_precision(config, device),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    _run(trainer, learner, step_loader(config.steps), resume)
 
 
 def _run(
@@ -186,14 +217,20 @@ def _run(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's remarks about hardware and workers out of the log, errors excepted."""
+def _settled() -> Iterator[None]:
+    """Repeatable convolutions, and none of Lightning's remarks about hardware and workers.
+
+    Both are settings of the whole process: one at a time.
+    """
     loggers = [logging.getLogger(name) for name in _TALKERS]
     levels = [one.level for one in loggers]
     try:
         for one in loggers:
             one.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+        ):
             for remark in _REMARKS:
                 warnings.filterwarnings("ignore", message=remark)
             yield

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from dreamorph.errors import TrainingError
+from dreamorph.parallel import raise_if_stopped
 from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import TrainingConfig
 from dreamorph.training.data import members_at
@@ -64,11 +66,12 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """One step; which volumes it sees follows from the number of steps done."""
+        raise_if_stopped()
         step = self.global_step
         data = self.augmenter.data
         members = members_at(step, len(data), self.config.batch_size, self.seed)
         made = self.augmenter(members, generator_for(self.seed, "step", step))
-        with seeded(seed_for(self.seed, "dropout", step)):
+        with self._dropout_at(step):
             logits = self.network(made.images)
         loss = self.loss(logits, made)
         with torch.no_grad():
@@ -76,6 +79,12 @@ class Learner(pl.LightningModule):
         self._losses.append(loss.detach())
         self._rates.append(self.optimizers().param_groups[0]["lr"])
         return loss
+
+    def _dropout_at(self, step: int) -> AbstractContextManager[None]:
+        """Dropout draws from the one global generator; without it no arm waits for another."""
+        if not self.config.dropout:
+            return nullcontext()
+        return seeded(seed_for(self.seed, "dropout", step))
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up and a cosine decay to zero, changed at every step."""

@@ -1,11 +1,15 @@
 """Random generators that follow from what they are for, and from nothing else."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from dreamorph.fingerprint import fingerprint
+
+#: Torch's global generators are one to all threads.
+_global_generators = threading.RLock()
 
 
 def seed_for(*purpose: str | int) -> int:
@@ -22,9 +26,9 @@ def generator_for(*purpose: str | int) -> torch.Generator:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators for code that knows no other, and restore them after.
 
-    Initial weights and dropout can draw from nothing else.
+    Initial weights and dropout can draw from nothing else. One thread at a time gets in.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    with _global_generators, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

@@ -31,8 +31,8 @@ from dreamorph.training import (
     TrainedArm,
     TrainingConfig,
     TrainingData,
-    train_arm,
 )
+from dreamorph.training import train_arms as learn
 from dreamorph.volumes.cohort import Cohort
 
 
@@ -77,11 +77,13 @@ def train_arms(
         arm.name: arm
         for arm in _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
     }
-    data = training_data(cohort)
-    for arm, seed, key in zip(plan["arm"], plan["seed"], plan["key"], strict=True):
-        if key not in done:
-            trained = train_arm(arms[arm], data, training, int(seed), checkpoints)
-            yield {key: to_item(trained, training, cohort.shape)}
+    missing = plan[[key not in done for key in plan["key"]]]
+    jobs = [
+        (arms[arm], int(seed)) for arm, seed in zip(missing["arm"], missing["seed"], strict=True)
+    ]
+    trained = learn(jobs, training_data(cohort), training, checkpoints)
+    for key, one in zip(missing["key"], trained, strict=True):
+        yield {key: to_item(one, training, cohort.shape)}
 
 
 def training_data(cohort: Cohort) -> TrainingData:
