@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from dreamorph.hallucination import EXPECTED, AuditConfig, Finding, check, run_checks
 from dreamorph.hallucination.registry import registered
+from tests.hallucination.worlds import net_evidence
 
 
 def honest(evidence, config):
@@ -54,6 +55,12 @@ def test_canary_nan_metric(world):
     results = faked(world, two_sample=nan)
     assert results["two_sample"].verdict == "fail"
     assert "failed closed" in results["two_sample"].detail
+
+
+def test_comparisons_of_nets_are_in_the_unit_of_their_metric():
+    rows = {r.name: r for r in run_checks("nets", net_evidence(), AuditConfig())}
+    assert rows["baseline_first"].unit == rows["dream_ablation"].unit == "Dice"
+    assert rows["remove"].unit == "mL"
 
 
 def test_a_name_is_given_once():

@@ -3,7 +3,7 @@
 from dreamorph.hallucination.comparisons import arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
-from dreamorph.hallucination.registry import check
+from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
 
 RULE = "lower end of the subject bootstrap interval > 0"
@@ -14,7 +14,7 @@ RULE = "lower end of the subject bootstrap interval > 0"
     stage="nets",
     severity="claim",
     quantity="mean difference per subject, net - plain baseline",
-    unit="metric",
+    unit=THE_METRIC,
     source="plain methods first",
 )
 def baseline_first(evidence: NetEvidence, config: AuditConfig) -> Finding:

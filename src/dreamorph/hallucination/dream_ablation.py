@@ -3,7 +3,7 @@
 from dreamorph.hallucination.comparisons import Difference, arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
-from dreamorph.hallucination.registry import check
+from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
 from dreamorph.hallucination.statistics import holm
 
@@ -15,7 +15,7 @@ RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 an
     stage="nets",
     severity="claim",
     quantity="mean difference per subject, dream - random warps of equal energy",
-    unit="metric",
+    unit=THE_METRIC,
     source="Hauberg et al. 2016; Lee, Sabuncu & Dalca 2019",
 )
 def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:

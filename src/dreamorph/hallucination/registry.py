@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 CheckFunction = Callable[[Any, AuditConfig], Finding]
 F = TypeVar("F", bound=CheckFunction)
 
+#: Unit of a check that compares nets: whatever they are compared by.
+THE_METRIC = "the metric"
+
 
 @dataclass(frozen=True)
 class CheckSpec:
@@ -111,7 +114,7 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         stage=spec.stage,
         severity=severity,
         quantity=spec.quantity,
-        unit=spec.unit,
+        unit=_unit(spec, evidence),
         value=float(finding.value),
         threshold=None if finding.threshold is None else float(finding.threshold),
         rule=finding.rule,
@@ -120,6 +123,14 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         detail=detail,
         source=spec.source,
     )
+
+
+def _unit(spec: CheckSpec, evidence: object) -> str:
+    """The unit of a check; that of a comparison of nets is the metric they are compared by."""
+    if spec.unit != THE_METRIC:
+        return spec.unit
+    metric = str(getattr(evidence, "metric", spec.unit))
+    return {"dice": "Dice", "correct": "accuracy"}.get(metric, metric)
 
 
 def _failed(name: str, stage: Stage, detail: str, rule: str) -> CheckResult:

@@ -19,12 +19,15 @@ class StepBar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar at the step where this training stands."""
+        terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=self.steps,
             initial=trainer.global_step,
             desc=self.title,
             unit="step",
-            mininterval=ON_TERMINAL if sys.stderr.isatty() else IN_LOG,
+            mininterval=ON_TERMINAL if terminal else IN_LOG,
+            # Bars of arms trained side by side stand below each other; a log has no lines to go up.
+            position=None if terminal else 0,
         )
 
     def on_train_batch_end(
