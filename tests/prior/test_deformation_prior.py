@@ -8,7 +8,6 @@ import torch
 from dreamorph.errors import PriorError
 from dreamorph.prior import DeformationPrior, PriorConfig
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
-from dreamorph.prior.gaussian import fit_class
 
 SHAPE, EXTENT = (12, 14, 10), (24.0, 28.0, 20.0)
 
@@ -54,19 +53,24 @@ def test_low_rank_structure_is_preferred_to_noise() -> None:
     prior = DeformationPrior().fit(population(30), EXTENT)
     assert prior.diagnostics["shrinkage"] <= 0.3
     assert prior.diagnostics["compactness_3"] > 0.7
+    assert prior.diagnostics["gain"] > 0.5
+    assert prior.diagnostics["unexplained"] < 0.3
     assert prior.diagnostics["coverage"] == pytest.approx(1.0, abs=0.4)
     own, foreign = population(1, seed=0), population(1, seed=9)
     assert prior.log_density(own) > prior.log_density(foreign)
 
 
-def test_the_density_is_that_of_the_dense_gaussian() -> None:
-    points = torch.randn(6, 5, dtype=torch.float64)
-    gaussian = fit_class(points, [None] * 6, None, 4.0)
-    gaussian = type(gaussian)(gaussian.mean, gaussian.modes, gaussian.variances, 0.3)
-    covariance = torch.cov(points.T)
-    dense = 0.7 * covariance + 0.3 * covariance.trace() / 5 * torch.eye(5, dtype=torch.float64)
-    expected = torch.distributions.MultivariateNormal(points.mean(0), dense).log_prob(points)
-    assert torch.allclose(gaussian.log_density(points), expected)
+def test_members_that_share_nothing_over_a_distance_are_mixed_locally() -> None:
+    """Each half of the grid deforms by itself, by one of a few patterns of its own."""
+    left, right = (population(24, seed=seed, rank=6) for seed in (1, 2))
+    half = torch.zeros(SHAPE)
+    half[: SHAPE[0] // 2] = 1
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(3))
+    apart = left * half + right[order] * (1 - half)
+    config = PriorConfig(localisations=(0.5, 0.25))
+    assert "localisation_mm" in DeformationPrior(config).fit(apart[:8], EXTENT).diagnostics
+    whole = DeformationPrior(config).fit(population(24), EXTENT)
+    assert "localisation_mm" not in whole.diagnostics
 
 
 def test_classes_differ_in_their_mean_and_share_the_rest() -> None:

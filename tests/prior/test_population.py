@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from dreamorph.errors import PriorError
-from dreamorph.prior import population_affines, solve_population
+from dreamorph.prior import (
+    connected_groups,
+    largest_group,
+    population_affines,
+    solve_population,
+)
 from dreamorph.prior.basis import CosineBasis
 from dreamorph.spatial import affine_exp, affine_log
 
@@ -85,3 +90,24 @@ def test_affine_maps_are_reconciled_despite_one_gone_wrong() -> None:
     relative = affine_log(found[2:3] @ torch.linalg.inv(found[0:1]))
     expected = affine_log(maps[2:3] @ torch.linalg.inv(maps[0:1]))
     assert (relative - expected).abs().max() < 0.05
+
+
+def test_members_are_grouped_by_the_pairs_that_join_them() -> None:
+    assert connected_groups([5, 0, 2], [2, 1, 6], 7) == [[0, 1], [2, 5, 6], [3], [4]]
+    assert connected_groups([], [], 2) == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "kept"),
+    [
+        ([1, 1, 0, 0, 0, 0], [0, 1]),  # more labelled volumes, though fewer members
+        ([1, 0, 1, 0, 0, 0], [2, 3, 4]),  # as many labelled ones: more members
+        ([0, 0, 0, 0, 0, 1], [5]),
+    ],
+)
+def test_the_group_with_most_labelled_volumes_is_kept(labelled: list[int], kept: list[int]) -> None:
+    assert largest_group([0, 2, 3], [1, 3, 4], [bool(x) for x in labelled]) == kept
+
+
+def test_of_equal_groups_the_first_is_kept() -> None:
+    assert largest_group([2, 0], [3, 1], [True] * 4) == [0, 1]

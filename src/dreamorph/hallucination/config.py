@@ -64,6 +64,8 @@ class AuditConfig(Config):
     topology_sigma_voxels: float = Field(default=0.7, ge=0, le=1.5)
     """Labels are smoothed so much before Betti numbers are counted, source and dream alike: at 0.7
     features one voxel wide in two directions vanish, a tear one voxel thick does not. 0: exact."""
+    topology_controls: int = Field(default=12, ge=0)
+    """Affine resamplings of each source; a dream's Betti numbers must lie in their range."""
     duplicate_correlation: float = Field(default=0.95, gt=0, le=1)
     """Two contents whose signatures correlate so much are the same scan under two names; more is
     asked of a cohort whose different subjects are alike themselves (see `lineage`)."""

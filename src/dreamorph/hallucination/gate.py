@@ -104,7 +104,10 @@ class Gate:
         n_labels = self.reals.n_labels
         if source not in self._topologies:
             self._topologies[source] = topology_of_source(
-                _array(self.reals.labels[source]), n_labels, self.config.topology_sigma_voxels
+                _array(self.reals.labels[source]),
+                n_labels,
+                self.config.topology_sigma_voxels,
+                self.config.topology_controls,
             )
         return same_topology(labels, self._topologies[source], n_labels)
 

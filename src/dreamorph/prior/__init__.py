@@ -2,12 +2,20 @@
 
 from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.deformation_prior import DeformationPrior
-from dreamorph.prior.population import Population, population_affines, solve_population
+from dreamorph.prior.population import (
+    Population,
+    connected_groups,
+    largest_group,
+    population_affines,
+    solve_population,
+)
 
 __all__ = [
     "DeformationPrior",
     "Population",
     "PriorConfig",
+    "connected_groups",
+    "largest_group",
     "population_affines",
     "solve_population",
 ]

@@ -39,15 +39,19 @@ class CosineBasis:
     def analyse(self, fields: torch.Tensor) -> torch.Tensor:
         """`(N, ndim, *shape)` to coefficients `(N, size)`; what is finer is dropped."""
         for axis, (n, k) in enumerate(zip(self.shape, self.kept, strict=True)):
-            fields = apply_along(fields, _cosines(n, k).to(fields), axis)
+            fields = apply_along(fields, cosines(n, k).to(fields), axis)
         return fields.flatten(1)
 
     def synthesise(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Coefficients `(N, size)` to fields `(N, ndim, *shape)`."""
         fields = coefficients.reshape(-1, len(self.shape), *self.kept)
         for axis, (n, k) in enumerate(zip(self.shape, self.kept, strict=True)):
-            fields = apply_along(fields, _cosines(n, k).to(fields).T.contiguous(), axis)
+            fields = apply_along(fields, cosines(n, k).to(fields).T.contiguous(), axis)
         return fields
+
+    def matrices(self) -> tuple[torch.Tensor, ...]:
+        """The cosines of every axis, `(kept, n)` each."""
+        return tuple(cosines(n, k) for n, k in zip(self.shape, self.kept, strict=True))
 
     def frequency(self) -> torch.Tensor:
         """Spatial frequency of every coefficient `(size,)` in cycles per mm."""
@@ -84,7 +88,7 @@ def sobolev_spectrum(frequency: torch.Tensor, power: torch.Tensor) -> torch.Tens
     return best
 
 
-def _cosines(size: int, kept: int) -> torch.Tensor:
+def cosines(size: int, kept: int) -> torch.Tensor:
     """Orthonormal DCT-II matrix `(kept, size)`."""
     n = torch.arange(size, dtype=torch.float64)
     k = torch.arange(kept, dtype=torch.float64).unsqueeze(1)

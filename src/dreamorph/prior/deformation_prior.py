@@ -1,7 +1,7 @@
 """The deformation prior: what is learned, sampled, scored and saved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,19 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
 from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.diagnostics import diagnose
-from dreamorph.prior.gaussian import ShrunkGaussian, centre_by_class, choose_shrinkage, fit_class
+from dreamorph.prior.gaussian import (
+    MemberGaussian,
+    Residual,
+    SiteGaussian,
+    centre_by_class,
+    fit_class,
+    on_sites,
+)
+from dreamorph.prior.localisation import Localisation
+from dreamorph.prior.selection import Population, choose
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Draw:
     Attributes:
         field: `(ndim, *coarse)` velocity from the common space to the dreamed subject, mm.
         affine: `(n, n)` float64 map from the common space to the dreamed subject.
-        coefficients: standard scores along the modes of the class.
+        coefficients: standard scores of the field along the first modes of the class.
     """
 
     field: torch.Tensor
@@ -36,9 +45,10 @@ class Draw:
 class DeformationPrior:
     """Gaussian over velocity fields and affine maps, one per class, learned from a population.
 
-    A member i is the map `T_i . exp(w_i)` from a common space to that volume. Fields are described
-    in a cosine basis whitened by the population's own smooth spectrum; there, each class is a
-    Gaussian spanned by the members plus an isotropic, hence smooth, residual (see `gaussian`).
+    A member i is the map `T_i . exp(w_i)` from a common space to that volume. Each class is a
+    Gaussian: every place takes its own mixture of the members' deformations, the mixtures varying
+    smoothly (see `localisation`), plus an isotropic residual with the population's smooth spectrum.
+    How local, and how much residual, is what makes left-out subjects likeliest (see `selection`).
     Affine maps have a Gaussian on their logarithms.
 
     Usage:
@@ -88,25 +98,33 @@ class DeformationPrior:
         self.fields = fields.detach().cpu().float()
         self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
         self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
-        coefficients = self.basis.analyse(self.fields.double())
-        deviations = centre_by_class(coefficients, self.classes)
-        self.spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
-        points = coefficients / self.spectrum.sqrt()
-        shrinkage = choose_shrinkage(
-            points, self.subjects, self.classes, self.config.class_pooling, self.config.shrinkages
+        deviations = self.basis.analyse(centre_by_class(self.fields, self.classes).double())
+        spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
+        residual = Residual(self.basis, spectrum)
+        population = Population(self.fields, self.subjects, self.classes, residual)
+        chosen = choose(population, self.config)
+        taper = Localisation.of_length(
+            self.basis.shape, self.basis.extent_mm, chosen.best.length_mm
         )
         self.gaussians = {
-            cls: replace(
-                fit_class(points, self.classes, cls, self.config.class_pooling),
-                shrinkage=shrinkage,
+            cls: MemberGaussian(
+                *fit_class(self.fields, self.classes, cls, self.config.class_pooling),
+                residual,
+                taper,
+                chosen.best.shrinkage,
             )
             for cls in self.class_names
         }
+        self._modes = {cls: gaussian.modes() for cls, gaussian in self.gaussians.items()}
+        self._sites = chosen.sites
+        self._at_sites: dict[str | None, SiteGaussian] = {}
         self._fit_affines()
         self.fingerprint = fingerprint(
             FORMAT, self.config, self.members, self.classes, self.fields, self.affines
         )
-        self.diagnostics = diagnose(points, self.subjects, self.classes, self.config, shrinkage)
+        mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
+        whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)
+        self.diagnostics = diagnose(population, chosen, whole, self.config)
         return self
 
     @property
@@ -133,14 +151,11 @@ class DeformationPrior:
         """
         generator = torch.Generator().manual_seed(seed)
         gaussian = self._gaussian(cls)
-        scores = torch.randn(len(gaussian.variances), generator=generator, dtype=torch.float64)
-        noise = torch.randn(gaussian.mean.numel(), generator=generator, dtype=torch.float64)
-        point = gaussian.mean + scale * gaussian.deviation(scores, noise)
-        field = self.basis.synthesise((point * self.spectrum.sqrt())[None])[0].float()
+        field = gaussian.sample(generator, scale)
         mean, factor = self._affine_statistics[cls]
         turns = torch.randn(factor.shape[1], generator=generator, dtype=torch.float64)
         log = (mean + scale * factor @ turns).reshape(self.affines.shape[1:])
-        return Draw(field, affine_exp(log[None])[0], tuple(scores.tolist()))
+        return Draw(field, affine_exp(log[None])[0], self._scores(field, cls))
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, cls: str | None = None
@@ -154,28 +169,34 @@ class DeformationPrior:
         )
 
     def log_density(self, fields: torch.Tensor, cls: str | None = None) -> torch.Tensor:
-        """Log density `(n,)` of velocity fields `(n, ndim, *coarse)` within the modelled band."""
-        points = self.basis.analyse(fields.detach().cpu().double()) / self.spectrum.sqrt()
-        return self._gaussian(cls).log_density(points)
+        """Log density `(n,)` of velocity fields `(n, ndim, *coarse)`: of their values at the sites.
+
+        The sites are a sub-grid coarse enough for the values to be free (`PriorConfig.sites`).
+        """
+        gaussian = self._gaussian(cls)
+        if cls not in self._at_sites:
+            self._at_sites[cls] = gaussian.at(self._sites)
+        points = on_sites(fields.detach().cpu(), self._sites)
+        return self._at_sites[cls].log_density(points, gaussian.shrinkage)
 
     def mode(self, index: int, cls: str | None = None) -> torch.Tensor:
-        """Field `(ndim, *coarse)` of one standard deviation along a mode, in mm."""
-        gaussian = self._gaussian(cls)
-        point = gaussian.modes[index] * gaussian.mode_deviations[index]
-        return self.basis.synthesise((point * self.spectrum.sqrt())[None])[0].float()
+        """Field `(ndim, *coarse)` of one standard deviation along a mode of the members, in mm."""
+        self._gaussian(cls)
+        fields, variances = self._modes[cls]
+        return (fields[index] * variances[index].sqrt()).float()
+
+    def mode_variances(self, cls: str | None = None) -> torch.Tensor:
+        """Variances `(q,)` of the members along their modes, decreasing."""
+        self._gaussian(cls)
+        return self._modes[cls][1]
 
     def mean(self, cls: str | None = None) -> torch.Tensor:
         """Mean field `(ndim, *coarse)` of a class in mm."""
-        point = self._gaussian(cls).mean * self.spectrum.sqrt()
-        return self.basis.synthesise(point[None])[0].float()
+        return self._gaussian(cls).mean
 
     def energy(self) -> float:
         """Mean squared deviation of a drawn field from its class's mean, mm^2 per voxel."""
-        total = 0.0
-        for gaussian in self.gaussians.values():
-            whitened = (gaussian.modes**2 * gaussian.mode_deviations[:, None] ** 2).sum(0)
-            total += float(((whitened + gaussian.residual_variance) * self.spectrum).sum())
-        return total / len(self.gaussians) / self.fields[0, 0].numel()
+        return sum(g.variance for g in self.gaussians.values()) / len(self.gaussians)
 
     def save(self, path: str | Path) -> None:
         """Write the prior to one file."""
@@ -208,7 +229,13 @@ class DeformationPrior:
         keys = ("affines", "members", "subjects", "classes")
         return prior.fit(state["fields"], state["extent_mm"], **{k: state[k] for k in keys})
 
-    def _gaussian(self, cls: str | None) -> ShrunkGaussian:
+    def _scores(self, field: torch.Tensor, cls: str | None) -> tuple[float, ...]:
+        """Standard scores of a field along the first modes of a class."""
+        fields, variances = (part[: self.config.modes] for part in self._modes[cls])
+        deviation = (field - self.gaussians[cls].mean).double().flatten()
+        return tuple((fields.flatten(1) @ deviation / variances.sqrt()).tolist())
+
+    def _gaussian(self, cls: str | None) -> MemberGaussian:
         if not self.members:
             raise PriorError("the prior is not fitted: call fit or load first")
         if cls not in self.gaussians:
@@ -219,13 +246,13 @@ class DeformationPrior:
         logs = affine_log(self.affines).flatten(1)
         self._affine_statistics: dict[str | None, tuple[torch.Tensor, torch.Tensor]] = {}
         for cls in self.class_names:
-            gaussian = fit_class(logs, self.classes, cls, self.config.class_pooling)
-            covariance = (gaussian.modes.T * gaussian.variances) @ gaussian.modes
+            mean, deviations = fit_class(logs, self.classes, cls, self.config.class_pooling)
+            covariance = deviations.T @ deviations
             diagonal = torch.diag(torch.diagonal(covariance))
             share = self.config.affine_shrinkage
             values, vectors = torch.linalg.eigh((1 - share) * covariance + share * diagonal)
             factor = vectors * values.clamp(min=0).sqrt()
-            self._affine_statistics[cls] = (gaussian.mean, factor)
+            self._affine_statistics[cls] = (mean, factor)
 
     def _check(self, fields: torch.Tensor) -> None:
         if len(self.members) < 3 or len(set(self.subjects)) < 2:

@@ -1,54 +1,68 @@
 """What a prior is worth: compactness, generalisation, specificity, coverage (Davies 2002)."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
 
 import torch
 
 from dreamorph.prior.config import PriorConfig
-from dreamorph.prior.gaussian import ShrunkGaussian, fit_class, left_out
+from dreamorph.prior.gaussian import MemberGaussian, folds, on_sites
+from dreamorph.prior.selection import Candidate, Chosen, Population
 
 
 def diagnose(
-    points: torch.Tensor,
-    subjects: Sequence[str],
-    classes: Sequence[str | None],
-    config: PriorConfig,
-    shrinkage: float,
+    population: Population, chosen: Chosen, whole: MemberGaussian, config: PriorConfig
 ) -> dict[str, float]:
-    """Numbers about a population of whitened points `(N, M)`.
+    """Numbers about a population and the prior that was chosen for it.
 
     Returns:
         shrinkage: share of the variance given to the smooth residual.
+        localisation_mm: over which the mixture of members varies; not there where it does not.
         compactness_<k>: share of the members' variance that the first k modes carry.
-        unexplained: share of a left-out subject's deviation outside the span of the others.
-        coverage: mean squared Mahalanobis distance per dimension of left-out subjects; above one
-            the prior is too narrow, below one too wide.
+        unexplained: share of a left-out subject's deviation, in mm^2, outside the span of the
+            others.
+        gain: log density of left-out subjects' values beyond that of a smooth random field of the
+            same strength, per value; above zero the members foretell something.
+        coverage: mean squared Mahalanobis distance per value of left-out subjects; above one the
+            prior is too narrow, below one too wide.
         specificity: distance of a draw to the nearest member, relative to that between members.
     """
-    whole = fit_class(points, [None] * len(points), None, config.class_pooling)
-    share = whole.variances.cumsum(0) / whole.variances.sum()
-    result = {"shrinkage": shrinkage, "members": float(len(points))}
+    variances = whole.modes()[1]
+    share = variances.cumsum(0) / variances.sum()
+    result = {"shrinkage": chosen.best.shrinkage, "members": float(len(population.fields))}
+    if math.isfinite(chosen.best.length_mm):
+        result["localisation_mm"] = chosen.best.length_mm
     for k in (1, 3, config.modes):
         result[f"compactness_{k}"] = float(share[min(k, len(share)) - 1])
-    unexplained, coverage = [], []
-    for rest, kept, row, cls in left_out(points, subjects, classes):
-        gaussian = replace(fit_class(rest, kept, cls, config.class_pooling), shrinkage=shrinkage)
-        centred = row - gaussian.mean
-        along = gaussian.modes @ centred
-        unexplained.append(1 - float((along**2).sum() / (centred**2).sum()))
-        coverage.append(float(gaussian.mahalanobis(row[None])) / points.shape[1])
-    result["unexplained"] = sum(unexplained) / len(unexplained)
-    result["coverage"] = sum(coverage) / len(coverage)
-    result["specificity"] = _specificity(points, replace(whole, shrinkage=shrinkage))
+    result["unexplained"] = _unexplained(population, config)
+    smooth = chosen.scores[Candidate(math.inf, 1.0)]
+    result["gain"] = (chosen.scores[chosen.best] - smooth) / chosen.values
+    result["coverage"] = chosen.distances[chosen.best] / chosen.values
+    result["specificity"] = _specificity(population, chosen, whole)
     return result
 
 
-def _specificity(points: torch.Tensor, gaussian: ShrunkGaussian, draws: int = 64) -> float:
+def _unexplained(population: Population, config: PriorConfig) -> float:
+    """Mean over left-out fields of the squared length outside the span of those that stay."""
+    left_over = []
+    for stay, out in folds(population.subjects, population.classes, config.folds):
+        classes = [population.classes[row] for row in stay]
+        for cls, rows in out.items():
+            own = [row for row, c in zip(stay, classes, strict=True) if c == cls] or stay
+            mean = population.fields[own].mean(0)
+            basis = torch.linalg.qr((population.fields[stay] - mean).double().flatten(1).T).Q
+            for row in rows:
+                deviation = (population.fields[row] - mean).double().flatten()
+                outside = deviation - basis @ (basis.T @ deviation)
+                left_over.append(float(outside.square().sum() / deviation.square().sum()))
+    return sum(left_over) / max(1, len(left_over))
+
+
+def _specificity(
+    population: Population, chosen: Chosen, whole: MemberGaussian, draws: int = 64
+) -> float:
     generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(draws, len(gaussian.variances), generator=generator, dtype=points.dtype)
-    noise = torch.randn(draws, points.shape[1], generator=generator, dtype=points.dtype)
-    drawn = gaussian.mean + gaussian.deviation(scores, noise)
-    to_members = torch.cdist(drawn, points).min(dim=1).values.mean()
-    between = torch.cdist(points, points) + torch.eye(len(points)) * 1e12
+    drawn = on_sites(torch.stack([whole.sample(generator) for _ in range(draws)]), chosen.sites)
+    members = on_sites(population.fields, chosen.sites)
+    to_members = torch.cdist(drawn, members).min(dim=1).values.mean()
+    between = torch.cdist(members, members) + torch.eye(len(members)) * 1e12
     return float(to_members / between.min(dim=1).values.mean())

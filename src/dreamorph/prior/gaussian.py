@@ -1,123 +1,219 @@
-"""A Gaussian with few samples in many dimensions: weighted samples plus an isotropic residual."""
+"""A Gaussian over velocity fields: local mixtures of few members plus a smooth residual."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from dreamorph.prior.basis import CosineBasis
+from dreamorph.prior.localisation import Localisation
+
 
 @dataclass(frozen=True)
-class ShrunkGaussian:
-    """`N(mean, (1 - r) F F^T + r t I)` with `t = trace(F F^T) / M`.
-
-    The coordinates are whitened by the population's smooth spectrum before, so the identity stands
-    for an isotropic smooth field. Shrinkage keeps the total variance (the form of Ledoit and Wolf
-    2004; the share r is chosen by the likelihood of left-out subjects instead).
+class Residual:
+    """Isotropic smooth deformation with the population's spectrum, one mm^2 per voxel.
 
     Attributes:
-        mean: `(M,)`.
-        modes: `(q, M)` orthonormal eigenvectors of F F^T.
-        variances: `(q,)` their eigenvalues, decreasing.
+        basis: cosines of the band.
+        spectrum: `(M,)` variance of each, of any scale.
+    """
+
+    basis: CosineBasis
+    spectrum: torch.Tensor
+
+    def __post_init__(self) -> None:
+        voxels = math.prod(self.basis.shape)
+        scaled = self.spectrum * (voxels / self.spectrum.sum())
+        object.__setattr__(self, "spectrum", scaled)
+
+    def sample(self, generator: torch.Generator) -> torch.Tensor:
+        """One field `(ndim, *coarse)`; its squared length is 1 mm^2 on average."""
+        noise = torch.randn(len(self.spectrum), generator=generator, dtype=torch.float64)
+        return self.basis.synthesise((noise * self.spectrum.sqrt())[None])[0]
+
+    def covariance(self, sites: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Covariance `(ndim * P, ndim * P)` of a field's values on a sub-grid."""
+        ndim = len(self.basis.shape)
+        kernel = torch.ones(1, 1, dtype=torch.float64)
+        for row, index in zip(self.basis.matrices(), sites, strict=True):
+            kernel = torch.kron(kernel, row.T[index])
+        blocks = [(kernel * own) @ kernel.T for own in self.spectrum.reshape(ndim, -1)]
+        return torch.block_diag(*blocks)
+
+
+@dataclass(frozen=True)
+class MemberGaussian:
+    """`N(mean, (1 - r) rho * (F F^T) + r t S)`: rho tapers with distance, S is the residual.
+
+    `rho * (...)` multiplies entry by entry. t is the mean variance of F F^T, so the share r of the
+    residual keeps the total variance (the form of Ledoit and Wolf 2004).
+
+    Attributes:
+        mean: `(ndim, *coarse)` mm.
+        factor: `(n, ndim, *coarse)` mm, members' weighted deviations: the columns of F.
+        residual: what the members do not show.
+        localisation: rho.
         shrinkage: r.
     """
 
     mean: torch.Tensor
-    modes: torch.Tensor
-    variances: torch.Tensor
-    shrinkage: float = 0.0
+    factor: torch.Tensor
+    residual: Residual
+    localisation: Localisation
+    shrinkage: float
 
     @property
-    def residual_variance(self) -> float:
-        """Variance of the isotropic residual in every direction."""
-        return self.shrinkage * float(self.variances.sum()) / self.mean.numel()
+    def variance(self) -> float:
+        """Mean squared deviation from the mean, mm^2 per voxel and summed over axes."""
+        return float(self.factor.double().square().sum((0, 1)).mean())
 
-    @property
-    def mode_deviations(self) -> torch.Tensor:
-        """Standard deviations `(q,)` of the modes, residual not counted."""
-        return ((1 - self.shrinkage) * self.variances).sqrt()
+    def sample(self, generator: torch.Generator, scale: float = 1.0) -> torch.Tensor:
+        """One field `(ndim, *coarse)` float32 in mm, its deviation from the mean times `scale`."""
+        weights = self.localisation.sample(len(self.factor), generator)
+        mixed = torch.einsum("n...,na...->a...", weights, self.factor.float())
+        rest = self.residual.sample(generator) * math.sqrt(self.shrinkage * self.variance)
+        return self.mean.float() + scale * (math.sqrt(1 - self.shrinkage) * mixed + rest.float())
 
-    def deviation(self, scores: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Random part `(..., M)` from standard normal scores `(..., q)` and noise `(..., M)`."""
-        return (scores * self.mode_deviations) @ self.modes + noise * self.residual_variance**0.5
+    def modes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Principal fields `(q, ndim, *coarse)` of the members and their variances `(q,)`.
 
-    def log_density(self, points: torch.Tensor) -> torch.Tensor:
-        """Natural logarithm of the density at points `(n, M)`, `(n,)`; needs shrinkage > 0."""
-        size, noise = self.mean.numel(), self.residual_variance
-        within = float(torch.log(self.mode_deviations**2 + noise).sum())
-        rest = (size - len(self.variances)) * math.log(noise)
-        constant = within + rest + size * math.log(2 * math.pi)
-        return -0.5 * (self.mahalanobis(points) + constant)
+        The fields have unit norm over the voxels, strongest first; neither rho nor the residual is
+        in them.
+        """
+        flat = self.factor.double().flatten(1)
+        values, vectors = torch.linalg.eigh(flat @ flat.T)
+        kept = values > 1e-9 * values[-1].clamp(min=1e-30)
+        values, vectors = values[kept].flip(0), vectors[:, kept].flip(1)
+        fields = (flat.T @ vectors / values.sqrt()).T
+        return fields.reshape(-1, *self.mean.shape), values
 
-    def mahalanobis(self, points: torch.Tensor) -> torch.Tensor:
-        """Squared Mahalanobis distances `(n,)` of points `(n, M)`; needs shrinkage > 0."""
-        centred = points - self.mean
-        along = centred @ self.modes.T
-        noise = self.residual_variance
-        within = (along**2 / (self.mode_deviations**2 + noise)).sum(1)
-        outside = (centred**2).sum(1) - (along**2).sum(1)
-        return within + outside.clamp(min=0) / noise
+    def at(self, sites: Sequence[torch.Tensor]) -> "SiteGaussian":
+        """The same Gaussian for the values on a sub-grid, before members and residual are mixed."""
+        ndim, factor = len(self.mean), on_sites(self.factor, sites)
+        taper = self.localisation.correlation(sites).repeat(ndim, ndim)
+        members = taper * (factor.T @ factor)
+        residual = self.residual.covariance(sites) * self.variance
+        return SiteGaussian.of(on_sites(self.mean[None], sites)[0], members, residual)
+
+
+@dataclass(frozen=True)
+class SiteGaussian:
+    """Two covariances on a few sites, diagonal together: any mixture of them costs nothing more.
+
+    Attributes:
+        mean: `(P,)`.
+        whiten: `(P, P)`, takes deviations to coordinates in which the residual is white.
+        values: `(P,)`, variance of the members in these coordinates.
+        log_volume: log determinant of the residual.
+    """
+
+    mean: torch.Tensor
+    whiten: torch.Tensor
+    values: torch.Tensor
+    log_volume: float
+
+    @classmethod
+    def of(
+        cls, mean: torch.Tensor, members: torch.Tensor, residual: torch.Tensor
+    ) -> "SiteGaussian":
+        """Diagonalise both covariances at once."""
+        ridge = 1e-9 * residual.diagonal().mean() * torch.eye(len(residual), dtype=residual.dtype)
+        lower = torch.linalg.cholesky(residual + ridge)
+        inverse = torch.linalg.inv(lower)
+        values, vectors = torch.linalg.eigh(inverse @ members @ inverse.T)
+        volume = 2 * float(lower.diagonal().log().sum())
+        return cls(mean, vectors.T @ inverse, values.clamp(min=0), volume)
+
+    def mahalanobis(self, points: torch.Tensor, shrinkage: float) -> torch.Tensor:
+        """Squared Mahalanobis distances `(n,)` of points `(n, P)`; needs shrinkage > 0."""
+        along = (points - self.mean) @ self.whiten.T
+        return (along.square() / self._spread(shrinkage)).sum(1)
+
+    def log_density(self, points: torch.Tensor, shrinkage: float) -> torch.Tensor:
+        """Natural logarithm of the density at points `(n, P)`, `(n,)`; needs shrinkage > 0."""
+        constant = len(self.mean) * math.log(2 * math.pi) + self.log_volume
+        constant += float(self._spread(shrinkage).log().sum())
+        return -0.5 * (self.mahalanobis(points, shrinkage) + constant)
+
+    def _spread(self, shrinkage: float) -> torch.Tensor:
+        return (1 - shrinkage) * self.values + shrinkage
 
 
 def fit_class(
-    points: torch.Tensor, classes: Sequence[str | None], cls: str | None, pooling: float
-) -> ShrunkGaussian:
-    """The Gaussian of one class within a population, partially pooled, not yet shrunk.
+    fields: torch.Tensor, classes: Sequence[str | None], cls: str | None, pooling: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and factor of one class within a population, partially pooled.
 
     Args:
-        points: `(n, M)`.
-        classes: class of each point, None where unknown.
+        fields: `(n, ndim, *coarse)`, or any `(n, ...)`.
+        classes: class of each field, None where unknown.
         cls: the class; None is the whole population.
         pooling: pull towards the whole population, in cases: a class of that many members is half
             itself and half everybody, in its mean and in its covariance.
+
+    Returns:
+        The mean `(...)`, and deviations `(n, ...)` whose outer products add up to the covariance.
     """
     own = torch.tensor([cls is not None and c == cls for c in classes])
-    count, total = int(own.sum()), len(points)
+    count, total = int(own.sum()), len(fields)
     share = count / (count + pooling) if count else 0.0
-    mean = points.mean(0)
-    weights = torch.full((total,), (1 - share) / max(total - 1, 1), dtype=points.dtype)
+    mean = fields.mean(0)
+    weights = torch.full((total,), (1 - share) / max(total - 1, 1), dtype=fields.dtype)
     if count:
-        mean = share * points[own].mean(0) + (1 - share) * mean
+        mean = share * fields[own].mean(0) + (1 - share) * mean
         weights[own] += share / max(count - 1, 1)
-    factor = centre_by_class(points, classes) * weights.sqrt()[:, None]
-    values, vectors = torch.linalg.eigh(factor @ factor.T)
-    kept = values > 1e-9 * values[-1].clamp(min=1e-30)
-    values, vectors = values[kept].flip(0), vectors[:, kept].flip(1)
-    return ShrunkGaussian(mean, (factor.T @ vectors / values.sqrt()).T, values)
+    weights = weights.reshape(-1, *[1] * (fields.dim() - 1))
+    return mean, centre_by_class(fields, classes) * weights.sqrt()
 
 
-def centre_by_class(points: torch.Tensor, classes: Sequence[str | None]) -> torch.Tensor:
-    """Points minus the mean of their class (of all, for those without a class)."""
-    centred = points - points.mean(0)
+def centre_by_class(fields: torch.Tensor, classes: Sequence[str | None]) -> torch.Tensor:
+    """Fields minus the mean of their class (of all, for those without a class)."""
+    centred = fields - fields.mean(0)
     for cls in {c for c in classes if c is not None}:
         own = torch.tensor([c == cls for c in classes])
-        centred[own] = points[own] - points[own].mean(0)
+        centred[own] = fields[own] - fields[own].mean(0)
     return centred
 
 
-def left_out(
-    points: torch.Tensor, subjects: Sequence[str], classes: Sequence[str | None]
-) -> Iterator[tuple[torch.Tensor, list[str | None], torch.Tensor, str | None]]:
-    """For every point: the points and classes of the other subjects, the point, its class."""
-    for index, subject in enumerate(subjects):
-        others = torch.tensor([s != subject for s in subjects])
-        kept = [c for c, o in zip(classes, others.tolist(), strict=True) if o]
-        cls = classes[index] if classes[index] in kept else None
-        yield points[others], kept, points[index], cls
+def folds(
+    subjects: Sequence[str], classes: Sequence[str | None], count: int
+) -> Iterator[tuple[list[int], dict[str | None, list[int]]]]:
+    """Groups of subjects left out in turn: the rows that stay, and those left out by class.
+
+    A row whose class does not stay counts as of no class.
+    """
+    names = sorted(set(subjects))
+    for start in range(min(count, len(names))):
+        out = set(names[start::count])
+        stay = [row for row, subject in enumerate(subjects) if subject not in out]
+        known = {classes[row] for row in stay}
+        left: dict[str | None, list[int]] = {}
+        for row, subject in enumerate(subjects):
+            if subject in out:
+                left.setdefault(classes[row] if classes[row] in known else None, []).append(row)
+        if len(stay) > 1:
+            yield stay, left
 
 
-def choose_shrinkage(
-    points: torch.Tensor,
-    subjects: Sequence[str],
-    classes: Sequence[str | None],
-    pooling: float,
-    candidates: Sequence[float],
-) -> float:
-    """The share of the residual under which the points of left-out subjects are likeliest."""
-    scores = torch.zeros(len(candidates), dtype=torch.float64)
-    for rest, kept, row, cls in left_out(points, subjects, classes):
-        gaussian = fit_class(rest, kept, cls, pooling)
-        if len(gaussian.variances):
-            for k, share in enumerate(candidates):
-                scores[k] += float(replace(gaussian, shrinkage=share).log_density(row[None]))
-    return candidates[int(scores.argmax())]
+def choose_sites(basis: CosineBasis, limit: int) -> tuple[torch.Tensor, ...]:
+    """A regular sub-grid with at most `limit` values of a field, given by its indices per axis.
+
+    No axis gets more sites than the basis has cosines, so a field of the basis can take any values
+    there.
+    """
+    counts = list(basis.kept)
+    while len(basis.shape) * math.prod(counts) > limit and max(counts) > 1:
+        counts[counts.index(max(counts))] -= 1
+    return tuple(
+        ((torch.arange(k, dtype=torch.float64) + 0.5) * n / k).long()
+        for n, k in zip(basis.shape, counts, strict=True)
+    )
+
+
+def on_sites(fields: torch.Tensor, sites: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Values `(n, ndim * P)` float64 of fields `(n, ndim, *coarse)` on a sub-grid."""
+    values = fields.double()
+    for axis, index in enumerate(sites):
+        values = values.index_select(2 + axis, index)
+    return values.flatten(1)

@@ -75,6 +75,43 @@ def solve_population(
     )
 
 
+def connected_groups(
+    fixed: Sequence[int], moving: Sequence[int], n_members: int
+) -> list[list[int]]:
+    """Members that pairs join, directly or by way of others; each group and its members ascend."""
+    root = list(range(n_members))
+
+    def find(member: int) -> int:
+        while root[member] != member:
+            member = root[member]
+        return member
+
+    for i, j in zip(fixed, moving, strict=True):
+        first, second = sorted((find(int(i)), find(int(j))))
+        root[second] = first
+    groups: dict[int, list[int]] = {}
+    for member in range(n_members):
+        groups.setdefault(find(member), []).append(member)
+    return list(groups.values())
+
+
+def largest_group(
+    fixed: Sequence[int], moving: Sequence[int], labelled: Sequence[bool]
+) -> list[int]:
+    """The members to learn from where pairs do not join them all, ascending.
+
+    Fields of separate groups cannot be compared, so one group has to do. It is the one with the
+    most labelled volumes, since those alone can be dreamed; of equals the one with more members,
+    then the first.
+
+    Args:
+        fixed, moving: the members of each trusted pair.
+        labelled: for each member, whether its label or class may be used for training.
+    """
+    groups = connected_groups(fixed, moving, len(labelled))
+    return max(groups, key=lambda group: (sum(labelled[m] for m in group), len(group)))
+
+
 def population_affines(
     affines: torch.Tensor,
     fixed: Sequence[int],

@@ -1,5 +1,9 @@
 """What is said in words: metrics, checks, diagnostics, limits."""
 
+from dreamorph.evaluation import CONFIDENCE
+
+#: What every interval of the page is called.
+INTERVAL = f"{100 * CONFIDENCE:g} % interval"
 MINUS, TIMES, NOTHING = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 METRIC_NAMES = {
@@ -64,14 +68,24 @@ DIAGNOSTIC_MEANINGS = {
     "members": ("members", "Volumes that the prior was learned from, labelled or not."),
     "shrinkage": (
         "shrinkage",
-        "Share of the variance that is modelled as smooth random deformation instead of the"
-        " members' own modes. Near 1 the members say little about each other, and dreams are"
-        " close to random warps with the population's smoothness and strength.",
+        "Share of the variance that is modelled as smooth random deformation instead of"
+        " mixtures of the members. Near 1 the members say little about each other, and dreams"
+        " are close to random warps with the population's smoothness and strength.",
+    ),
+    "localisation_mm": (
+        "localisation (mm)",
+        "Places so far apart take their own mixtures of the members' deformations. Not there"
+        " where one mixture for the whole volume foretells left-out subjects better.",
+    ),
+    "gain": (
+        "gain",
+        "How much likelier left-out subjects are than under a smooth random field of the same"
+        " strength, in nats per value. Above 0 the members foretell something about others.",
     ),
     "unexplained": (
         "unexplained",
-        "Share of a left-out subject's deformation that no mixture of the other subjects gives."
-        " Near 1 each subject deforms in its own way; more volumes would lower it.",
+        "Share of a left-out subject's deformation (mm²) that no single mixture of the others"
+        " gives. Near 1 each subject deforms in its own way; local mixtures reach further.",
     ),
     "coverage": (
         "coverage",

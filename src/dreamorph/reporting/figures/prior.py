@@ -28,8 +28,8 @@ def modes(inputs: ReportInputs, cls: str | None = None) -> Figure | str:
     common = template(inputs)
     if isinstance(common, str) or inputs.prior is None:
         return common if isinstance(common, str) else "No prior was learned."
-    gaussian = inputs.prior.gaussians[cls]
-    count = min(_MODES if cls is None else _MODES_OF_CLASS, len(gaussian.variances))
+    variances = inputs.prior.mode_variances(cls)
+    count = min(_MODES if cls is None else _MODES_OF_CLASS, len(variances))
     if count == 0:
         return "All members look alike to the prior: it has no mode to show."
     middle = inputs.prior.mean(cls)
@@ -90,7 +90,8 @@ def spectrum(inputs: ReportInputs) -> Figure | str:
     ax = figure.subplots()
     for index, cls in enumerate(inputs.prior.class_names):
         gaussian = inputs.prior.gaussians[cls]
-        share = (1 - gaussian.shrinkage) * gaussian.variances / gaussian.variances.sum()
+        variances = inputs.prior.mode_variances(cls)
+        share = (1 - gaussian.shrinkage) * variances / variances.sum()
         colour, symbol = CLASS_MARKS[index % len(CLASS_MARKS)]
         name = "all members" if cls is None else plain(cls)
         ax.plot(
