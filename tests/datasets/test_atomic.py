@@ -99,7 +99,16 @@ def test_other_errors_are_not_explained() -> None:
 
 def test_words_of_torch_and_sqlite_mean_a_full_disk() -> None:
     assert "no space" in str(explain_os_error(RuntimeError("PytorchStreamWriter failed writing")))
-    assert "no space" in str(explain_os_error(RuntimeError("database or disk is full")))
+    full = str(explain_os_error(RuntimeError("database or disk is full")))
+    assert full.startswith("no space left to write the MLflow database")
+    forbidden = str(explain_os_error(RuntimeError("attempt to write a readonly database")))
+    assert forbidden.startswith("not allowed to write the MLflow database")
+
+
+def test_of_a_copy_the_target_is_named() -> None:
+    line = str(explain_os_error(OSError(errno.ENOSPC, "full", "from.json", None, "to.json")))
+    assert "to.json" in line
+    assert "from.json" not in line
 
 
 FULL = """

@@ -18,6 +18,7 @@ from dreamorph.dreaming.samplers import random_affine
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
 from dreamorph.spatial import affine_exp, gaussian_smooth
+from dreamorph.spatial.affine import with_rigid_part
 
 SHAPE, COARSE, EXTENT = (16, 18, 14), (8, 9, 7), (32.0, 36.0, 28.0)
 
@@ -79,7 +80,20 @@ def test_a_dream_of_the_source_itself_is_the_source() -> None:
     own = transform.velocity * 0
     assert torch.equal(own, prior.fields[[2, 2, 2]] - prior.fields[2])
     assert torch.allclose(transform.post[0], prior.affines[2])
-    assert torch.allclose(transform.pre[0] @ draws[0].affine, torch.eye(4).double(), atol=1e-9)
+    drawn = torch.linalg.inv(transform.pre[0])
+    stretch = [a[:3, :3].T @ a[:3, :3] for a in (drawn, draws[0].affine)]
+    assert torch.allclose(*stretch, atol=1e-9)
+
+
+def test_a_dream_has_the_size_of_the_drawn_subject_in_the_pose_of_its_source() -> None:
+    turn = affine_exp(torch.tensor([[[0.0, 0.3, 0], [-0.3, 0, 0], [0, 0, 0]]]))
+    pose = turn.clone()
+    pose[0, :2, 2] = torch.tensor([4.0, -2.0], dtype=torch.float64)
+    stretch = torch.diag(torch.tensor([1.2, 0.9, 1.0], dtype=torch.float64))[None]
+    other = affine_exp(torch.tensor([[[0.0, -0.5, 9], [0.5, 0, 9], [0, 0, 0]]])) @ stretch
+    found = with_rigid_part(other, pose)
+    assert torch.allclose(found, pose @ stretch, atol=1e-12)
+    assert torch.allclose(with_rigid_part(pose @ stretch, pose @ stretch), pose @ stretch)
 
 
 def test_sources_come_up_evenly_and_keep_their_class() -> None:

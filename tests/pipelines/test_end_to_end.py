@@ -9,12 +9,16 @@ import subprocess
 import time
 from pathlib import Path
 
+import mlflow
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 
+from dreamorph.datasets import AtomicStore
+from dreamorph.pipelines.train.nodes import build
 from tests.pipelines.conftest import Workplace, make_workplace
 
 DATA = "data"
@@ -83,6 +87,34 @@ def test_mlflow_holds_one_parent_and_one_nested_run_per_arm(finished: Workplace)
         assert len(history) == 8
     artifacts = {f.path for f in tracking(finished).list_artifacts(parent.info.run_id)}
     assert {"checks.json", "cases.json", "report.html", "quarantine.json"} <= artifacts
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_logged_model_loads_back_and_takes_volumes_of_other_sizes(finished: Workplace) -> None:
+    _, nested = runs(finished)
+    mlflow.set_tracking_uri(f"sqlite:///{finished.root / 'mlruns' / 'mlflow.db'}")
+    for arm in ("none", "dream"):
+        assert "model_error" not in nested[arm].data.tags
+        model = mlflow.pytorch.load_model(nested[arm].data.tags["model_uri"])
+        model = model.module() if hasattr(model, "module") else model
+        stored = AtomicStore(str(finished.root / "data/06_models/tiny/arms")).load()
+        (key,) = (key for key in stored if key.startswith(f"{arm}-"))
+        own = build(stored[key]).eval()
+        generator = torch.Generator().manual_seed(0)
+        for shape in (stored[key]["input_shape"][1:], (32, 40, 24), (25, 31, 19)):
+            volumes = torch.randn(2, 1, *shape, generator=generator)
+            with torch.no_grad():
+                logits, expected = model(volumes), own(volumes)
+            assert logits.shape == (2, own_outputs(stored[key]), *shape)
+            assert bool(torch.isfinite(logits).all())
+            if shape == stored[key]["input_shape"][1:]:
+                assert torch.equal(logits, expected)
+            assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def own_outputs(item: dict) -> int:
+    """Labels and background of a stored network."""
+    return int(item["network"]["n_outputs"])
 
 
 def test_dreams_open_as_nifti_in_the_place_of_their_source(finished: Workplace) -> None:

@@ -54,7 +54,7 @@ def light(complete: ReportInputs) -> ReportInputs:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose figures are made, but not painted: painting takes most of the time."""
-    monkeypatch.setattr(parts, "png_uri", lambda figure: "data:image/png,")
+    monkeypatch.setattr(parts, "webp_uri", lambda figure: "data:image/webp,")
     monkeypatch.setattr(parts, "svg_uri", lambda figure: "data:image/svg+xml,")
     monkeypatch.setattr(evaluation.classification, "RESAMPLES", 50)
 
@@ -72,7 +72,6 @@ NOTHING: dict[str, Any] = {
     "checks": pd.DataFrame(),
     "verdict": "not_assessable",
     "parameters": {},
-    "timings": None,
     "predictions": None,
 }
 
@@ -121,7 +120,6 @@ def make_complete() -> ReportInputs:
         checks=to_table(make_checks()),
         verdict="pass",
         parameters={"registration": {"window": 5}, "seed": 0},
-        timings=pd.DataFrame({"step": ["register", "train"], "seconds": [1.5, 20.25]}),
         predictions={cohort.cases[k]: cohort.labels[k, 0].roll(1, 0) for k in test},
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dreamorph.reporting.encode import png_uri, svg_uri
+from dreamorph.reporting.encode import png_bytes, svg_uri, webp_uri
 
 
 def drawn() -> Figure:
@@ -24,8 +24,7 @@ def test_a_png_of_few_colours_keeps_greys_grey_and_lines_coloured() -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     exact = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
-    uri = png_uri(figure, dpi=100)
-    small = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    small = Image.open(io.BytesIO(png_bytes(figure, dpi=100)))
     assert small.mode == "P"
     got = np.asarray(small.convert("RGB")).astype(int)
     grey = np.ptp(exact, axis=2) == 0
@@ -36,7 +35,18 @@ def test_a_png_of_few_colours_keeps_greys_grey_and_lines_coloured() -> None:
 
 def test_a_picture_without_colour() -> None:
     figure = Figure(figsize=(1, 1))
-    assert png_uri(figure).startswith("data:image/png;base64,")
+    assert png_bytes(figure).startswith(b"\x89PNG")
+
+
+def test_a_picture_of_the_page_stays_close_to_what_was_drawn() -> None:
+    figure = drawn()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    exact = np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+    uri = webp_uri(figure, dpi=100)
+    assert uri.startswith("data:image/webp;base64,")
+    got = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
+    assert np.abs(got - exact).mean() < 3
 
 
 def test_an_svg_is_the_same_every_time() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -114,3 +115,18 @@ def test_the_worst_cases_are_the_worst(complete: ReportInputs) -> None:
 )
 def test_text_from_outside_is_made_safe(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+def test_every_test_subject_is_a_point_of_its_class(classification: ReportInputs) -> None:
+    figure = arms.scores(classification)
+    assert isinstance(figure, Figure)
+    ax = figure.axes[-1]
+    assert "true class" in ax.get_title()
+    points = sum(len(drawn.get_offsets()) for drawn in ax.collections)
+    assert points == len(classification.cases)
+    own = classification.cases[classification.cases["arm"] == "dream"]
+    given = [row[f"p_{row['class']}"] for row in own.to_dict("records")]
+    place = classification.arms.index("dream")
+    drawn = np.concatenate([np.asarray(d.get_offsets()) for d in ax.collections])
+    shown = drawn[np.abs(drawn[:, 1] - place) < 0.5, 0]
+    assert sorted(shown) == pytest.approx(sorted(given))

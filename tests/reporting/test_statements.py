@@ -139,3 +139,12 @@ def test_claims_that_do_not_hold_are_said(complete: ReportInputs) -> None:
         "This run does not show that learned dreams are better than random warps (dream_ablation)."
     )
     assert claims(complete) == ""
+
+
+def test_a_check_that_does_not_apply_is_no_open_claim(complete: ReportInputs) -> None:
+    checks = complete.checks.copy()
+    claim = checks["severity"] == "claim"
+    checks.loc[claim, "verdict"] = "not_assessable"
+    assert claims(replace(complete, checks=checks)) != ""
+    checks.loc[claim, "detail"] = "does not apply: the cohort has no labels"
+    assert claims(replace(complete, checks=checks)) == ""

@@ -25,7 +25,8 @@ _TEMPORARY = re.compile(r"^\.tmp-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}-
 _ABANDONED_SECONDS = 24 * 3600
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # torch and SQLite say it in words of their own.
-_NO_ROOM_WORDS = ("PytorchStreamWriter failed", "inline_container.cc", "disk is full")
+_SQLITE_FULL, _SQLITE_FORBIDDEN = "disk is full", "readonly database"
+_NO_ROOM_WORDS = ("PytorchStreamWriter failed", "inline_container.cc", _SQLITE_FULL)
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -96,17 +97,25 @@ def explain_os_error(error: BaseException, target: Path | None = None) -> str | 
     """One line for a full or forbidden disk among an error's causes, else None."""
     cause: BaseException | None = error
     while cause is not None:
-        name = target or getattr(cause, "filename", None) or "the results"
+        name = target or _file_of(cause)
         number = cause.errno if isinstance(cause, OSError) else None
         if number in _NO_ROOM or any(words in str(cause) for words in _NO_ROOM_WORDS):
             return (
                 f"no space left to write {name} ({_free(target)}): free some space, "
                 "then the same command resumes where it stopped"
             )
-        if number in _FORBIDDEN:
+        if number in _FORBIDDEN or _SQLITE_FORBIDDEN in str(cause):
             return f"not allowed to write {name}: check the owner and mode of its folder"
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _file_of(error: BaseException) -> str:
+    """What could not be written: of a copy, where to; of SQLite, the only database there is."""
+    if any(words in str(error) for words in (_SQLITE_FULL, _SQLITE_FORBIDDEN)):
+        return "the MLflow database"
+    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return str(named) if named else "the results"
 
 
 def write_bytes(target: Path, data: bytes) -> None:

@@ -7,7 +7,11 @@ import torch
 from dreamorph.dreaming.dreams import Dreams, Recipe
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
+from dreamorph.spatial.affine import with_rigid_part
 from dreamorph.spatial.transform import SpatialTransform
+
+#: Counts up whenever the same recipe would give another dream.
+VERSION = 2
 
 
 class Dreamer:
@@ -15,7 +19,9 @@ class Dreamer:
 
     Member i lies at `T_i . exp(w_i)` in the common space, a drawn subject s at `T_s . exp(w_s)`.
     The dream pulls the source through `T_i . exp(w_i - w_s) . T_s^-1`, image and label together, in
-    one interpolation of the original (Hauberg et al., AISTATS 2016, in 3D).
+    one interpolation of the original (Hauberg et al., AISTATS 2016, in 3D). Of T_s the size and
+    stretch are drawn; its rotation and place are those of T_i, since how somebody lay in the
+    scanner is not anatomy.
     """
 
     def __init__(self, prior: DeformationPrior, scale: float = 1.0) -> None:
@@ -98,8 +104,9 @@ class Dreamer:
             member = known[recipe.source]
             draw = self.prior.draw(recipe.seed, recipe.cls, recipe.scale)
             velocities.append(self.prior.fields[member] - draw.field)
-            before.append(torch.linalg.inv(draw.affine))
-            after.append(self.prior.affines[member])
+            own = self.prior.affines[member]
+            before.append(torch.linalg.inv(with_rigid_part(draw.affine, own)))
+            after.append(own)
         extent = self.prior.extent_mm
         spacing = tuple(e / n for e, n in zip(extent, shape, strict=True))
         return SpatialTransform(

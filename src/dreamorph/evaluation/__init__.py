@@ -5,6 +5,7 @@ from dreamorph.evaluation.config import EvaluationConfig
 from dreamorph.evaluation.evaluate import Scored, evaluate_classification, evaluate_segmentation
 from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
 from dreamorph.evaluation.statistics import (
+    CONFIDENCE,
     bootstrap_interval,
     compare_arms,
     holm,
@@ -13,6 +14,7 @@ from dreamorph.evaluation.statistics import (
 )
 
 __all__ = [
+    "CONFIDENCE",
     "EvaluationConfig",
     "LabelAgreement",
     "Scored",

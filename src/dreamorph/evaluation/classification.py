@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from dreamorph.evaluation.statistics import CONFIDENCE
+
 #: Resamplings of the subjects.
 RESAMPLES = 2000
 
@@ -45,7 +47,7 @@ def classification_metrics(
     case_table: pd.DataFrame,
     class_names: Sequence[str],
     rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
     """AUC, balanced accuracy and accuracy of each arm, with percentile intervals.
 

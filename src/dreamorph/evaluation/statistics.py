@@ -15,6 +15,8 @@ from scipy import stats
 #: With five subjects the smallest two-sided p-value is 1/16: no difference could be significant.
 FEWEST_SUBJECTS = 6
 RESAMPLES = 5000
+#: Of every interval that is reported, and one minus the level of every test.
+CONFIDENCE = 0.95
 COLUMNS = [
     "first", "second", "metric", "n_subjects", "mean_first", "mean_second",
     "difference", "lower", "upper", "p", "p_holm", "note",
@@ -26,7 +28,7 @@ def compare_arms(
     pairs: Sequence[tuple[str, str]],
     metric: str = "dice",
     rng: np.random.Generator | None = None,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
     """Paired differences `first - second` of a metric.
 
@@ -89,7 +91,7 @@ def wilcoxon_exact(differences: np.ndarray) -> float:
 
 
 def bootstrap_interval(
-    values: np.ndarray, rng: np.random.Generator, confidence: float = 0.95
+    values: np.ndarray, rng: np.random.Generator, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """Interval of the mean by resampling subjects, bias-corrected and accelerated.
 
@@ -149,7 +151,7 @@ def _compare(
 def _note(count: int, zeros: int) -> str:
     if count < FEWEST_SUBJECTS:
         return f"underpowered: {count} subjects, at least {FEWEST_SUBJECTS} needed for a p-value"
-    return f"{zeros} of {count} subjects without a difference left out of p" if zeros else ""
+    return f"{zeros} of {count} tied" if zeros else ""
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """What several steps ask of a cohort."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,8 +26,14 @@ def classes_of(table: pd.DataFrame) -> list[str | None]:
     return [None if pd.isna(c) else str(c) for c in table["class"]]
 
 
+def trusted(pair_table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that were not set aside."""
+    reason = pair_table["set_aside"]
+    return pair_table[reason.isna() | (reason == "")]
+
+
 def sources_of(cohort: Cohort) -> Reals:
-    """The labelled training volumes, which dreams are warps of.
+    """The labelled training volumes: dreams are warps of those that the prior knows.
 
     Binary shapes are their own labels.
     """
@@ -45,9 +52,16 @@ def sources_of(cohort: Cohort) -> Reals:
 
 
 def replay(prior: DeformationPrior, sources: Reals, recipes: Sequence[Recipe]) -> Dreams:
-    """The dreams of some recipes."""
-    members = [prior.members.index(case) for case in sources.cases]
-    return Dreamer(prior).replay(sources.images, sources.labels, recipes, members, sources.masks)
+    """The dreams of some recipes; their `source_index` counts all sources, dreamed or not."""
+    rows = torch.tensor([k for k, case in enumerate(sources.cases) if case in prior.members])
+    dreams = Dreamer(prior).replay(
+        sources.images[rows],
+        sources.labels[rows],
+        recipes,
+        [prior.members.index(sources.cases[row]) for row in rows],
+        sources.masks[rows],
+    )
+    return dataclasses.replace(dreams, source_index=rows[dreams.source_index])
 
 
 def progress(

@@ -222,7 +222,10 @@ class DeformationPrior:
         try:
             state = torch.load(path, weights_only=True)
             if state["format"] != FORMAT:
-                raise PriorError(f"expected a prior of format {FORMAT}, got {state['format']}")
+                raise PriorError(
+                    f"{Path(path).name} is a prior of format {state['format']}, expected {FORMAT}: "
+                    "learn it again (kedro run --pipelines prior)"
+                )
         except (KeyError, TypeError, EOFError, RuntimeError) as error:
             raise PriorError(f"{Path(path).name} is not a deformation prior: {error}") from error
         prior = cls(PriorConfig(**state["config"]))

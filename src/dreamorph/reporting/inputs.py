@@ -53,7 +53,6 @@ class ReportInputs:
             `simulation.RegistrationError` as sequences, key `modes` those of
             `simulation.ModeRecovery`; either may be the record itself.
         parameters: of the run, nested.
-        timings: any columns.
         predictions: label maps `(D, H, W)` of the dream arm on the common grid by case, from which
             the worst cases are drawn.
     """
@@ -79,7 +78,6 @@ class ReportInputs:
     verdict: str
     recovery: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    timings: pd.DataFrame | None = None
     predictions: Mapping[str, np.ndarray | torch.Tensor] | None = None
 
     @property

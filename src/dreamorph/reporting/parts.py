@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dreamorph.reporting.encode import png_uri, svg_uri
+from dreamorph.reporting.encode import svg_uri, webp_uri
 from dreamorph.reporting.wording import MINUS, NOTHING
 
 _PIXELS_PER_INCH = 104
@@ -43,13 +43,13 @@ def picture(
     figure: Figure | str,
     alt: str,
     caption: str,
-    kind: Literal["png", "svg"] = "png",
+    kind: Literal["webp", "svg"] = "webp",
 ) -> Shown:
     """Take a figure into the page; a sentence passes through."""
     if isinstance(figure, str):
         return figure
     width = round(figure.get_figwidth() * _PIXELS_PER_INCH)
-    uri = svg_uri(figure) if kind == "svg" else png_uri(figure)
+    uri = svg_uri(figure) if kind == "svg" else webp_uri(figure)
     return Picture(uri, alt, caption, width)
 
 

@@ -6,14 +6,24 @@ from typing import Any
 
 import pandas as pd
 
-from dreamorph.evaluation import subject_means
+from dreamorph.evaluation import CONFIDENCE, subject_means
 from dreamorph.reporting.inputs import DREAM, ReportInputs
 from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
-from dreamorph.reporting.wording import CLAIMS, HIGHER_IS_BETTER, METRIC_NAMES, UNITS, VERDICT_WORDS
+from dreamorph.reporting.wording import (
+    CLAIMS,
+    HIGHER_IS_BETTER,
+    INTERVAL,
+    METRIC_NAMES,
+    UNITS,
+    VERDICT_WORDS,
+)
 from dreamorph.volumes.records import rows as records
 
-_LEVEL = 0.05
+#: Largest p-value that counts.
+LEVEL = round(1 - CONFIDENCE, 6)
+#: How a check says that a cohort of this kind is not its business.
+_NOT_MEANT = "does not apply"
 _NUMBERS = ("mean_first", "mean_second", "difference", "lower", "upper")
 _ANSWERS = {
     "pass": "No sign of it was found",
@@ -102,6 +112,7 @@ def claims(inputs: ReportInputs) -> str:
     if inputs.checks.empty:
         return ""
     own = inputs.checks[(inputs.checks["severity"] == "claim")]
+    own = own[~own["detail"].astype(str).str.startswith(_NOT_MEANT)]
     names = list(own.loc[own["verdict"] != "pass", "name"])
     if not names:
         return ""
@@ -145,7 +156,7 @@ def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
     if lower <= 0 <= upper:
         text = "The interval of the difference holds zero, so none is shown."
         return Statement(question, "Not shown", f"{text} {numbers}", "open")
-    if _shown_p(row) < _LEVEL:
+    if _shown_p(row) < LEVEL:
         answer, tone = ("Yes", "good") if lower > 0 else ("No, it was worse", "bad")
         return Statement(question, answer, numbers, tone)
     text = (
@@ -157,14 +168,15 @@ def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
 
 def _numbers(row: dict[str, Any], rival: str) -> str:
     metric = str(row["metric"])
+    name = METRIC_NAMES.get(metric, metric)
     p = ""
     if row["p"] is not None:
         value = _shown_p(row)
         p = f", p {'< 0.001' if value < 0.001 else f'= {value:.3f}'} (exact Wilcoxon, Holm)"
     return (
-        f"{METRIC_NAMES.get(metric, metric)}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
+        f"{name[:1].upper()}{name[1:]}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
         f" dreams, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
-        f" {signed(row['difference'])}, 95 % interval {signed(row['lower'])} to"
+        f" {signed(row['difference'])}, {INTERVAL} {signed(row['lower'])} to"
         f" {signed(row['upper'])}{p}, {row['n_subjects']} test subjects."
     )
 

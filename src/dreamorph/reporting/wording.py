@@ -60,6 +60,7 @@ CHECK_MEANINGS = {
 CLAIMS = {
     "baseline_first": "that a network is better than a plain method",
     "dream_ablation": "that learned dreams are better than random warps",
+    "remove": "that the network draws nothing where a structure is missing",
     "small_n": "anything for certain, since the test subjects are too few",
 }
 

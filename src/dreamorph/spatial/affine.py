@@ -25,6 +25,21 @@ def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return mapped.reshape(batch, ndim, *points.shape[2:])
 
 
+def with_rigid_part(stretch: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+    """The size and shape of one affine map `(B, n, n)` in the rotation and place of another.
+
+    By the polar decomposition A = R P into a rotation and a symmetric stretch: `R_pose P_stretch`
+    with the shift of `pose`.
+    """
+    ndim = pose.shape[-1] - 1
+    result = pose.clone()
+    left, _, right = torch.linalg.svd(pose[..., :ndim, :ndim])
+    _, values, axes = torch.linalg.svd(stretch[..., :ndim, :ndim])
+    symmetric = axes.mT @ (values[..., None] * axes)
+    result[..., :ndim, :ndim] = left @ right @ symmetric
+    return result
+
+
 def affine_log(matrix: torch.Tensor) -> torch.Tensor:
     """Principal matrix logarithm of affine maps `(B, n, n)`, float64, real.
 

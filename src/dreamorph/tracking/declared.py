@@ -103,7 +103,11 @@ class Recorder:
 
     def _log(self, name: str, declaration: Declaration, data: Any) -> None:
         log = getattr(self, f"_log_{declaration.kind}")
-        log(name, declaration, data)
+        try:
+            log(name, declaration, data)
+        except OSError as error:  # MLflow's own does not always say what it could not write
+            what = f"{declaration.file or self._path(name).name} among the artifacts of MLflow"
+            raise OSError(error.errno, error.strerror, what) from error
 
     def _log_artifact(self, name: str, declaration: Declaration, _: Any) -> None:
         path = self._path(name)

@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent."""
 
+import io
 import logging
 import os
 import shutil
@@ -27,11 +28,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(".part")
-        with temporary.open("wb") as stream:
-            torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
+        contents = io.BytesIO()  # torch hides a full disk behind an error of its own
+        torch.save(checkpoint, contents)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(contents.getbuffer())
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        finally:  # of a full disk, say, nothing stays
+            temporary.unlink(missing_ok=True)
 
 
 class StepCheckpoints(pl.Callback):

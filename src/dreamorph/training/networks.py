@@ -63,7 +63,13 @@ class PaddedNetwork(nn.Module):
         if not self.dense:
             return logits
         for axis, size in enumerate(shape):
-            logits = logits.narrow(2 + axis, padding[2 * (len(shape) - 1 - axis)], size)
+            before = padding[2 * (len(shape) - 1 - axis)]
+            if torch.compiler.is_exporting():
+                # An export of `narrow` is bound to sizes that are padded as the example's were.
+                where = torch.arange(size, device=logits.device) + before
+                logits = logits.index_select(2 + axis, where)
+            else:
+                logits = logits.narrow(2 + axis, before, size)
         return logits
 
 

@@ -4,6 +4,7 @@ import pandas as pd
 import torch
 
 from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.errors import DreamError
 from dreamorph.hallucination import (
     AuditConfig,
     CheckResult,
@@ -18,7 +19,8 @@ from dreamorph.hallucination import (
     tags,
     to_table,
 )
-from dreamorph.pipelines.common import Items, replay, sources_of, task_of
+from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
+from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.pipelines.train.nodes import from_item
 from dreamorph.prior import DeformationPrior
@@ -37,13 +39,24 @@ def audit_dreams(
     dream_table: pd.DataFrame,
     audit: AuditConfig,
 ) -> list[CheckResult]:
-    """Hold the accepted dreams against the real volumes."""
+    """Hold the accepted dreams against the real volumes.
+
+    Raises:
+        DreamError: no dream was accepted.
+    """
     accepted = dream_table[dream_table["accepted"]].head(DREAMS)
+    if accepted.empty:
+        counts = rejection_counts([dream_table])
+        reasons = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DreamError(
+            f"none of the {len(dream_table)} dreams passed the gate ({reasons}), so there is "
+            "nothing to train on: draw more (dreaming.pool) or gentler ones (dreaming.scale)"
+        )
     sources = sources_of(cohort)
     evidence = DreamEvidence(
         reals=sources,
         dreams=replay(prior, sources, recipes_from_table(accepted)),
-        pairs=pair_table,
+        pairs=trusted(pair_table),
         lineage=_lineage(cohort, prior, pair_table),
         prior_fingerprint=prior.fingerprint,
         rejected=rejection_counts([dream_table]),
@@ -55,7 +68,7 @@ def paint_out(cohort: Cohort, plan: pd.DataFrame, arms: Items, audit: AuditConfi
     """Show the judged network test volumes from which the structure was painted out."""
     judged = plan[plan["arm"] == "dream"]
     if task_of(cohort) == "classification" or judged.empty:
-        return pd.DataFrame()
+        return pd.DataFrame(columns=list(REMOVAL_COLUMNS))
     network = from_item(arms[judged["key"].iloc[0]]).build()
     tests = cohort.select(cohort.indices("test")[:TESTS])
 

@@ -8,10 +8,11 @@ import torch
 
 from dreamorph.datasets import StoredItems
 from dreamorph.dreaming import DreamConfig, Dreamer
+from dreamorph.dreaming.dreamer import VERSION
 from dreamorph.dreaming.dreams import recipes_from_table, recipes_to_table
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig, Gate
-from dreamorph.pipelines.common import Items, progress, replay, sources_of
+from dreamorph.pipelines.common import Items, progress, replay, sources_of, trusted
 from dreamorph.prior import DeformationPrior
 from dreamorph.volumes.cohort import Cohort
 
@@ -28,11 +29,11 @@ def plan_dreams(
 ) -> pd.DataFrame:
     """Draw the recipes of the pool, sources and classes in turn."""
     sources = sources_of(cohort)
-    members = [prior.members.index(case) for case in sources.cases]
+    members = [prior.members.index(case) for case in sources.cases if case in prior.members]
     generator = torch.Generator().manual_seed(dreaming.seed)
     recipes = Dreamer(prior, dreaming.scale).recipes(dreaming.pool, members, generator)
     plan = recipes_to_table(recipes)
-    limits = fingerprint(audit, pair_table["key"].to_list())
+    limits = fingerprint(VERSION, audit, trusted(pair_table)["key"].to_list())
     rows = plan.astype(str).to_numpy().tolist()
     return plan.assign(key=[f"{row[0]}-{fingerprint(row, limits)}" for row in rows])
 
@@ -62,7 +63,7 @@ def _judge(
     if missing.empty:
         return
     sources = sources_of(cohort)
-    gate = Gate(sources, pair_table, audit, prior.fingerprint)
+    gate = Gate(sources, trusted(pair_table), audit, prior.fingerprint)
     for start in range(0, len(missing), CHUNK):
         part = missing.iloc[start : start + CHUNK]
         judged = gate.judge(replay(prior, sources, recipes_from_table(part)))

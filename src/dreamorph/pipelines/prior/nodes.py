@@ -1,14 +1,21 @@
 """Nodes of the prior step."""
 
+import logging
+
 import pandas as pd
 import torch
 
-from dreamorph.pipelines.common import Items, classes_of
-from dreamorph.prior import DeformationPrior, PriorConfig, solve_population
+from dreamorph.errors import PriorError
+from dreamorph.pipelines.common import Items, classes_of, task_of, trusted
+from dreamorph.prior import DeformationPrior, PriorConfig, largest_group, solve_population
 from dreamorph.prior.basis import CosineBasis
 from dreamorph.registration.groupwise import Alignment, member_rows
 from dreamorph.spatial import extent
 from dreamorph.volumes.cohort import Cohort
+
+logger = logging.getLogger(__name__)
+
+_FEWEST_MEMBERS, _FEWEST_SUBJECTS, _FEWEST_SOURCES = 3, 2, 1
 
 
 def learn_prior(
@@ -18,24 +25,75 @@ def learn_prior(
     pairs: Items,
     config: PriorConfig,
 ) -> tuple[DeformationPrior, dict[str, float]]:
-    """Fit the prior to the pairs that were not set aside."""
-    trusted = pair_table[pair_table["set_aside"].fillna("") == ""]
+    """Fit the prior to the pairs that were not set aside, over the members that they join."""
+    members = cohort.table.iloc[member_rows(cohort)].reset_index(drop=True)
+    used = trusted(pair_table)
+    kept = largest_group(
+        list(used["fixed"]), list(used["moving"]), list(members["split"] == "train")
+    )
+    failed = len(pair_table) - len(used)
+    _check_left_out(cohort, members, kept, f"{failed} of {len(pair_table)}")
+    used = used[used["fixed"].isin(kept) & used["moving"].isin(kept)]
+    place = {member: row for row, member in enumerate(kept)}
     population = solve_population(
-        torch.stack([pairs[key]["velocity"] for key in trusted["key"]]),
-        list(trusted["fixed"]),
-        list(trusted["moving"]),
-        len(alignment.cases),
+        torch.stack([pairs[key]["velocity"] for key in used["key"]]),
+        [place[member] for member in used["fixed"]],
+        [place[member] for member in used["moving"]],
+        len(kept),
     )
     extent_mm = extent(cohort.shape, cohort.spacing_mm)
-    coarse = population.fields.shape[2:]
-    basis = CosineBasis.up_to(coarse, extent_mm, config.wavelength_voxels)
-    table = cohort.table.iloc[member_rows(cohort)]
+    basis = CosineBasis.up_to(population.fields.shape[2:], extent_mm, config.wavelength_voxels)
+    table = members.iloc[kept]
     prior = DeformationPrior(config).fit(
         population.without_noise(basis),
         extent_mm,
-        alignment.affines,
-        alignment.cases,
+        alignment.affines[kept],
+        [alignment.cases[member] for member in kept],
         list(table["subject"]),
         classes_of(table),
     )
-    return prior, prior.diagnostics
+    left = {"left_out": float(len(members) - len(kept)), "pairs_set_aside": float(failed)}
+    return prior, prior.diagnostics | left
+
+
+def _check_left_out(cohort: Cohort, members: pd.DataFrame, kept: list[int], failed: str) -> None:
+    """Tell of members that no trusted pair joins to the rest; stop where too few remain.
+
+    Raises:
+        PriorError: fewer members, subjects or labelled volumes remain than a prior needs, or a
+            class that networks must tell apart has none left to be dreamed.
+    """
+    table, lost = members.iloc[kept], members.drop(index=kept)
+    sources = table[table["split"] == "train"]
+    gone = sorted(set(cohort.class_names) - set(classes_of(sources)))
+    why = f"{failed} registered pairs were set aside; the others join"
+    hint = (
+        "see the reasons in pair_table.csv; more pairs (pairing.labelled, pairing.per_unlabelled) "
+        "or a gentler registration (registration.velocity.diffusion) may join them"
+    )
+    if (
+        len(kept) < _FEWEST_MEMBERS
+        or table["subject"].nunique() < _FEWEST_SUBJECTS
+        or len(sources) < _FEWEST_SOURCES
+    ):
+        raise PriorError(
+            f"{why} only {len(kept)} of {len(members)} volumes, {len(sources)} of them labelled: "
+            f"a prior needs {_FEWEST_MEMBERS} of {_FEWEST_SUBJECTS} subjects, one labelled; {hint}"
+        )
+    if gone and task_of(cohort) == "classification":
+        raise PriorError(
+            f"{why} {len(kept)} of {len(members)} volumes, none of them a labelled one of class "
+            f"{', '.join(gone)}, so that class could not be dreamed; {hint}"
+        )
+    if len(lost):
+        n_labelled = int((lost["split"] == "train").sum())
+        logger.warning(
+            "the prior leaves out %d of %d volumes, %d of them labelled, which cannot be sources "
+            "of dreams: only pairs that were set aside (%s) join them to the rest: %s%s",
+            len(lost),
+            len(members),
+            n_labelled,
+            failed,
+            ", ".join(lost["case"].astype(str)),
+            f"; no dream will show class {', '.join(gone)}" if gone else "",
+        )

@@ -1,24 +1,23 @@
 """Nodes of the reporting step."""
 
-import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from dreamorph import __version__
 from dreamorph.datasets.simulated import SimulatedFolder
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.pipelines.common import Items, replay, sources_of, task_of
+from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.ingest.nodes import is_simulated
 from dreamorph.prior import DeformationPrior
-from dreamorph.registration.groupwise import Alignment
+from dreamorph.registration.groupwise import Alignment, Group
 from dreamorph.reporting import ReportInputs, montages, render_report
 from dreamorph.reporting.config import ReportConfig
+from dreamorph.reporting.encode import png_bytes
 from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
 from dreamorph.spatial import SpatialTransform
 from dreamorph.tracking.processes import git_commit
@@ -42,7 +41,7 @@ def judge_recovery(
     if not is_simulated(config):
         return {}
     truth = Truth.load(folder.truth)
-    part = pair_table.head(JUDGED)
+    part = trusted(pair_table).head(JUDGED)
     fixed, moving = list(part["fixed_case"]), list(part["moving_case"])
     masks = cohort.masks[[cohort.index_of(case) for case in fixed]]
     transform = _whole_maps(cohort, alignment, part, pairs)
@@ -90,9 +89,9 @@ def write_report(
         git_commit=git_commit(Path.cwd()),
         cohort=cohort,
         quarantine=quarantine,
-        pairs=pair_table.assign(set_aside=pair_table["set_aside"].fillna("")),
-        common=alignment.group,
-        pair_examples=_examples(cohort, pair_table, pairs),
+        pairs=pair_table.assign(set_aside=pair_table["set_aside"].astype(object).fillna("")),
+        common=_members_of(prior, alignment),
+        pair_examples=_examples(cohort, prior, pair_table, pairs),
         prior=prior,
         dreams=replay(prior, sources_of(cohort), recipes) if recipes else None,
         dream_table=dream_table,
@@ -105,7 +104,7 @@ def write_report(
         parameters=without_paths(parameters),
         predictions=_predictions(scores),
     )
-    pictures = {name: _png(figure) for name, figure in montages(inputs).items()}
+    pictures = {name: png_bytes(figure) for name, figure in montages(inputs).items()}
     return render_report(inputs), pictures
 
 
@@ -118,11 +117,27 @@ def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | {"cohort": cohort}
 
 
+def _members_of(prior: DeformationPrior, alignment: Alignment) -> Group:
+    """The prior's members in the common space, in its order."""
+    rows = [alignment.cases.index(member) for member in prior.members]
+    group = alignment.group
+    return replace(
+        group,
+        images=group.images[rows],
+        labels=group.labels[rows],
+        masks=group.masks[rows],
+        labelled=group.labelled[rows],
+        fingerprints=tuple(group.fingerprints[row] for row in rows),
+    )
+
+
 def _examples(
-    cohort: Cohort, pair_table: pd.DataFrame, pairs: Items
+    cohort: Cohort, prior: DeformationPrior, pair_table: pd.DataFrame, pairs: Items
 ) -> list[tuple[int, int, SpatialTransform]]:
-    """Maps of the pairs that were best and middling, in the common space."""
-    good = pair_table[pair_table["set_aside"].fillna("") == ""]
+    """Maps of the pairs that were best and middling, in the common space, by the prior's rows."""
+    place = {member: row for row, member in enumerate(prior.members)}
+    good = trusted(pair_table)
+    good = good[good["fixed_case"].isin(place) & good["moving_case"].isin(place)]
     ranked = good[good["kind"] == "labelled"].sort_values("similarity_after")
     chosen = ranked.iloc[[len(ranked) // 2, -1]] if len(ranked) >= EXAMPLES else ranked
     examples = []
@@ -130,7 +145,7 @@ def _examples(
         eye = torch.eye(4, dtype=torch.float64)[None]
         velocity = pairs[row["key"]]["velocity"][None]
         transform = SpatialTransform(eye, velocity, eye, cohort.shape, cohort.spacing_mm)
-        examples.append((int(row["fixed"]), int(row["moving"]), transform))
+        examples.append((place[row["fixed_case"]], place[row["moving_case"]], transform))
     return examples
 
 
@@ -145,12 +160,6 @@ def _whole_maps(
         cohort.shape,
         cohort.spacing_mm,
     )
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
 
 
 def _history(arms: Items) -> pd.DataFrame:

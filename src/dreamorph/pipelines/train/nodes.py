@@ -20,6 +20,7 @@ from dreamorph.dreaming import (
     Recipe,
     WarpSampler,
 )
+from dreamorph.dreaming.dreamer import VERSION
 from dreamorph.dreaming.dreams import recipes_from_table
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import sources_of, task_of
@@ -159,7 +160,12 @@ def _arms(
         "none": [],
         "classic": [affine],
         "elastic": [affine, elastic, energy],
-        "dream": [affine, prior.fingerprint, [[r.dream, r.source, r.scale] for r in recipes]],
+        "dream": [
+            VERSION,
+            affine,
+            prior.fingerprint,
+            [[r.dream, r.source, r.scale] for r in recipes],
+        ],
     }
     return [
         Arm(name, warps[name], intensity=name != "none", fingerprint=fingerprint(*parts[name]))

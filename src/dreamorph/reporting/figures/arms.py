@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 from dreamorph.evaluation import bootstrap_interval, classification_metrics, subject_means
 from dreamorph.reporting.figures import planes
 from dreamorph.reporting.inputs import NETWORK_ARMS, ReportInputs, outlined_cohort
-from dreamorph.reporting.style import FAINT, GRID, INK, arm_mark, new_figure, plain, styled
+from dreamorph.reporting.style import (
+    CLASS_MARKS,
+    FAINT,
+    GRID,
+    INK,
+    arm_mark,
+    new_figure,
+    plain,
+    styled,
+)
 from dreamorph.reporting.wording import HIGHER_IS_BETTER, METRIC_NAMES, MINUS, UNITS
 
 _WORST = 3
@@ -71,7 +80,7 @@ def curves(inputs: ReportInputs) -> Figure | str:
     trained = [str(arm) for arm in inputs.history["arm"].unique()]
     order = [arm for arm in NETWORK_ARMS if arm in trained]
     order += sorted(set(trained) - set(order))
-    figure = new_figure(9.6, 3.0)
+    figure = new_figure(9.6, 3.2)
     axes = figure.subplots(1, len(metrics), squeeze=False)[0]
     for ax, metric in zip(axes, metrics, strict=True):
         own = inputs.history[inputs.history["metric"] == metric]
@@ -80,7 +89,8 @@ def curves(inputs: ReportInputs) -> Figure | str:
         ax.set_title(plain(metric))
         ax.set_xlabel("step")
         ax.grid(color=GRID, linewidth=0.7)
-    axes[0].legend()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     return figure
 
 
@@ -130,8 +140,9 @@ def _classification_scores(inputs: ReportInputs) -> Figure | str:
         return f"The table of cases has no column {error}, so the arms cannot be compared."
     metrics = [m for m in ("auc", "balanced_accuracy") if table.metric.eq(m).any()]
     figure = new_figure(9.6, 0.42 * len(inputs.arms) + 1.1)
-    axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
-    for ax, metric in zip(axes, metrics, strict=True):
+    axes = figure.subplots(1, len(metrics) + 1, squeeze=False, sharey=True)[0]
+    _true_class(axes[-1], inputs)
+    for ax, metric in zip(axes, metrics, strict=False):
         own = table[table["metric"] == metric].set_index("arm").to_dict("index")
         for place, arm in enumerate(inputs.arms):
             row = own[arm]
@@ -142,6 +153,32 @@ def _classification_scores(inputs: ReportInputs) -> Figure | str:
         ax.set_title(METRIC_NAMES[metric] + " (dotted: chance)")
     _arm_axis(axes[0], inputs.arms)
     return figure
+
+
+def _true_class(ax: Axes, inputs: ReportInputs) -> None:
+    """Every test subject's probability of its true class; classes lie above each other."""
+    names = inputs.cohort.class_names
+    cases = inputs.cases
+    columns = [f"p_{name}" for name in names]
+    given = cases[columns].to_numpy(dtype=float)
+    codes = cases["class"].map({name: k for k, name in enumerate(names)}).to_numpy(dtype=int)
+    own = cases.assign(p=given[np.arange(len(cases)), codes])
+    step = 0.7 / max(1, len(names))
+    for k, name in enumerate(names):
+        colour, symbol = CLASS_MARKS[k % len(CLASS_MARKS)]
+        part = own[own["class"] == name]
+        for place, arm in enumerate(inputs.arms):
+            values = part[part["arm"] == arm].groupby("subject")["p"].mean().to_numpy()
+            jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(values)) * step
+            height = place + (k - (len(names) - 1) / 2) * step + jitter
+            ax.scatter(
+                values, height, s=9, c=colour, marker=symbol, alpha=0.55, linewidths=0,
+                label=plain(name, 18) if place == 0 else None,
+            )  # fmt: skip
+    ax.axvline(0.5, color=FAINT, linewidth=0.8, linestyle=":")
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_title("Probability of the true class")
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=len(names))
 
 
 def _arm_row(

@@ -10,7 +10,7 @@ from dreamorph.reporting.inputs import ReportInputs
 from dreamorph.reporting.parts import Listed, listed, number, picture, signed
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
-from dreamorph.reporting.wording import METRIC_NAMES, NOTHING, UNITS
+from dreamorph.reporting.wording import INTERVAL, METRIC_NAMES, NOTHING, UNITS
 from dreamorph.volumes.records import rows as records
 
 _METRICS = (("dice", "Dice"), ("hd95_mm", "HD95 mm"), ("surface_dice", "surface Dice"))
@@ -22,6 +22,13 @@ _WORST_TITLES = {
     "reference_ml": "reference mL per label",
 }
 _NO_CASES = "No test case was scored."
+_SCORES_CAPTION = {
+    "segmentation": f"Large marks are means over test subjects, bars their {INTERVAL} (bootstrap"
+    " over subjects), small points single subjects, seeds and labels averaged.",
+    "classification": f"Large marks are the scores over all test subjects, bars their {INTERVAL}"
+    " (bootstrap over subjects). On the right every test subject is a point: the probability that"
+    " the arm gives to its true class, seeds averaged; beyond the dotted line it is recognised.",
+}
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
@@ -31,8 +38,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "scores": picture(
             figures.scores(inputs),
             "Mean score of every arm with its interval and a point for every test subject",
-            "Large marks are means over test subjects, bars their 95 % interval (bootstrap over"
-            " subjects), small points single subjects, seeds and labels averaged.",
+            _SCORES_CAPTION[inputs.task],
             kind="svg",
         ),
         "table_of_scores": (
@@ -41,8 +47,8 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "differences": picture(
             figures.differences(inputs),
             "Paired differences between arms with their intervals",
-            "Differences within the same subjects, with 95 % intervals. An interval across zero"
-            " shows no difference.",
+            f"Differences within the same subjects, each with its {INTERVAL}. An interval across"
+            " zero shows no difference.",
             kind="svg",
         ),
         "comparisons": _comparisons(inputs),
@@ -115,10 +121,20 @@ def _class_table(inputs: ReportInputs) -> Listed:
         rows.append([arm_name(arm), int(own["n_cases"].iloc[0]), *cells])
         metrics = [METRIC_NAMES.get(str(m), str(m)) for m in own.index]
     return listed(
-        "Scores on the test cases, with 95 % intervals over subjects.",
+        f"Scores on the test cases, in brackets the {INTERVAL} over subjects. {_blind(inputs)}",
         ("arm", "cases", *metrics),
         rows,
         _NO_CASES,
+    )
+
+
+def _blind(inputs: ReportInputs) -> str:
+    """What an answer scores that never looks at a volume."""
+    classes = inputs.cases.drop_duplicates("case")["class"].value_counts(normalize=True)
+    return (
+        f"To call every case {classes.index[0]} would score an accuracy of"
+        f" {classes.iloc[0]:.3f}, a balanced accuracy of {1 / max(1, len(classes)):.3f} and an AUC"
+        " of 0.500."
     )
 
 
@@ -139,13 +155,14 @@ def _comparisons(inputs: ReportInputs) -> Listed:
                 row["note"],
             ]
         )
-    columns = ["first", "second", "metric", "subjects", "difference", "95 % interval", "p",
+    columns = ["first", "second", "metric", "subjects", "difference", INTERVAL, "p",
                "p (Holm)", "note"]  # fmt: skip
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return listed(
         "Paired differences, first minus second; p of the exact Wilcoxon signed-rank test, and"
-        " corrected for the number of comparisons (Holm).",
+        " corrected for the number of comparisons (Holm). Subjects on whom both arms score the same"
+        " (tied) say nothing to the test and are left out of p.",
         columns,
         rows,
         "No two arms were compared.",

@@ -26,7 +26,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             f"A {inputs.kind} volume and a dream of it in axial, coronal and sagittal slices, and"
             " the distance that each point moved",
             f"One {inputs.kind} volume, one dream of it, and how far each point of the dream was"
-            " moved (pose and size included).",
+            " moved (size included).",
         ),
         "volumes": picture(
             figures.label_volumes(inputs),

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from dreamorph.reporting.inputs import ReportInputs
-from dreamorph.reporting.parts import Listed, flat, from_frame, listed
+from dreamorph.reporting.parts import Listed, flat, listed
 from dreamorph.reporting.wording import LIMITS, NOTHING
 
 _PACKAGES = ("torch", "monai", "lightning", "numpy", "scipy", "scikit-learn", "nibabel", "kedro",
@@ -34,7 +34,7 @@ def build_limits(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
-    """Versions, parameters and timings."""
+    """Versions and parameters."""
     return {
         "versions": _versions(inputs),
         "parameters": listed(
@@ -43,7 +43,6 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             flat(inputs.parameters),
             "The parameters were not handed to the report.",
         ),
-        "timings": from_frame("How long it took.", inputs.timings, "No timings were recorded."),
     }
 
 

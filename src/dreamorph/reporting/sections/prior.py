@@ -9,6 +9,7 @@ from dreamorph.reporting.parts import Listed, Shown, listed, number, picture
 from dreamorph.reporting.wording import DIAGNOSTIC_MEANINGS, compactness
 
 _CLASSES = 4
+_NAMED = 12
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             kind="svg",
         ),
         "diagnostics": _diagnostics(inputs),
+        "left_out": _left_out(inputs),
         "members": 0 if prior is None else len(prior.members),
         "subjects": 0 if prior is None else len(set(prior.subjects)),
         "share": None if prior is None else prior.diagnostics.get("shrinkage"),
@@ -63,6 +65,26 @@ def _diagnostics(inputs: ReportInputs) -> Listed:
         ("quantity", "value", "how to read it"),
         rows,
         "The prior has no diagnostics.",
+    )
+
+
+def _left_out(inputs: ReportInputs) -> str:
+    """Which volumes for learning the prior does not know, and what follows from it."""
+    if inputs.prior is None:
+        return ""
+    table = inputs.cohort.table
+    learning = table[table["split"].isin(["train", "unlabelled"])]
+    lost = learning[~learning["case"].isin(inputs.prior.members)]
+    if lost.empty:
+        return ""
+    names = [str(case) for case in lost["case"]]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    labelled = int((lost["split"] == "train").sum())
+    return (
+        f"{len(lost)} of {len(learning)} volumes are left out of the prior, since only pairs that"
+        f" were set aside join them to the rest: {', '.join(names[:_NAMED])}{more}. They taught"
+        " nothing about how the anatomy varies and cannot be sources of dreams (labelled among"
+        f" them: {labelled}); networks are shown the labelled ones undreamed only."
     )
 
 

@@ -8,10 +8,12 @@ from dreamorph.reporting.figures import registration as figures
 from dreamorph.reporting.figures.planes import CONVENTION
 from dreamorph.reporting.inputs import ReportInputs
 from dreamorph.reporting.parts import Listed, Shown, from_frame, listed, number, picture
-from dreamorph.reporting.wording import MINUS
+from dreamorph.reporting.wording import MINUS, TIMES
 
 _EXAMPLES = 2
 _MOST_SVG_POINTS = 250
+_MOST_FAILED = 40
+_NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             " correlation and Dice should rise. The inverse error says how far a point is from"
             " itself after the map and back; the logarithm of the volume change is 0.69 where"
             f" tissue doubles and {MINUS}0.69 where it halves.",
-            kind="svg" if len(inputs.pairs) <= _MOST_SVG_POINTS else "png",
+            kind="svg" if len(inputs.pairs) <= _MOST_SVG_POINTS else "webp",
         ),
         "summary": _summary(inputs.pairs),
         "failed": _failed(inputs.pairs),
@@ -93,4 +95,15 @@ def _failed(pairs: pd.DataFrame) -> Listed:
     own = pairs[pairs["set_aside"].fillna("") != ""]
     names = [c for c in ("fixed_case", "moving_case") if c in own] or ["fixed", "moving"]
     table = own[[*names, "kind", "set_aside"]].rename(columns={"set_aside": "reason"})
-    return from_frame("Pairs set aside; the prior does not see them.", table, missing)
+    more = f" The first {_MOST_FAILED} of them." if len(own) > _MOST_FAILED else ""
+    caption = (
+        f"{len(own)} of {len(pairs)} pairs were set aside ({_reasons(own)});"
+        f" the prior does not see them.{more}"
+    )
+    return from_frame(caption, table.head(_MOST_FAILED), missing)
+
+
+def _reasons(failed: pd.DataFrame) -> str:
+    """How often each kind of reason was given: reasons that differ in numbers alone are one."""
+    kinds = failed["set_aside"].astype(str).str.replace(_NUMBER, "…", regex=True)
+    return ", ".join(f"{count} {TIMES} {kind}" for kind, count in kinds.value_counts().items())

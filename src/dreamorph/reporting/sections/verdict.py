@@ -4,6 +4,7 @@ from typing import Any
 
 from dreamorph.reporting.inputs import RANDOM, ReportInputs
 from dreamorph.reporting.statements import (
+    LEVEL,
     against,
     best_baseline,
     claims,
@@ -29,6 +30,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             hallucination(inputs),
         ],
         "claims": claims(inputs),
+        "level": f"{LEVEL:g}",
         "n_test": inputs.cases["subject"].nunique() if "subject" in inputs.cases else 0,
     }
 

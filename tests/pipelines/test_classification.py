@@ -1,0 +1,80 @@
+"""The whole pipeline on shapes that are told apart by class."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.pipelines.conftest import Workplace, make_workplace
+from tests.pipelines.test_end_to_end import runs
+
+SIZE = 20
+ARMS = {"none", "classic", "elastic", "dream"}
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A finished run on small shapes: round ones and long ones."""
+    workplace = make_workplace(tmp_path_factory.mktemp("classified"))
+    write_shapes(workplace.root / "shapes.npz")
+    result = workplace.run(
+        "--env", "tiny", "--params", "cohort.path=shapes.npz,study=tiny,dreaming.pool=40"
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return workplace
+
+
+def write_shapes(file: Path) -> None:
+    """Ellipsoids; those of class 1 are longer."""
+    generator = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 3, indexing="ij"))
+    parts = {}
+    for part, count in (("train", 8), ("val", 4), ("test", 8)):
+        labels = np.arange(count) % 2
+        radii = generator.uniform(4.0, 5.5, (count, 3))
+        radii[:, 1] += 2.0 * labels
+        images = [(((grid / r[:, None, None, None]) ** 2).sum(0) < 1).astype("u1") for r in radii]
+        parts |= {f"{part}_images": np.stack(images), f"{part}_labels": labels[:, None]}
+    np.savez(file, **parts)
+
+
+def read(workplace: Workplace, name: str) -> Path:
+    (file,) = workplace.root.glob(f"data/*/tiny/{name}")
+    return file
+
+
+def test_arms_and_the_plain_method_are_scored_by_class(classified: Workplace) -> None:
+    cases = pd.read_csv(read(classified, "cases.csv"))
+    assert set(cases["arm"]) == {*ARMS, "shape_features"}
+    assert cases.groupby("arm")["case"].nunique().eq(8).all()
+    metrics = json.loads(read(classified, "arm_metrics.json").read_text())
+    for arm in (*ARMS, "shape_features"):
+        assert 0 <= metrics[arm]["test"]["auc"] <= 1
+    checks = pd.read_csv(read(classified, "checks.csv")).set_index("name")
+    assert checks.loc["remove", "verdict"] == "not_assessable"
+    page = read(classified, "report.html").read_text()
+    assert "could not be drawn" not in page
+
+
+def test_the_same_command_again_scores_the_same(classified: Workplace) -> None:
+    before = read(classified, "cases.csv").read_bytes()
+    result = classified.run(
+        "--env", "tiny", "--params", "cohort.path=shapes.npz,study=tiny,dreaming.pool=40"
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert read(classified, "cases.csv").read_bytes() == before
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_logged_classifier_loads_back(classified: Workplace) -> None:
+    _, nested = runs(classified)
+    mlflow.set_tracking_uri(f"sqlite:///{classified.root / 'mlruns' / 'mlflow.db'}")
+    assert "model_error" not in nested["dream"].data.tags
+    model = mlflow.pytorch.load_model(nested["dream"].data.tags["model_uri"])
+    logits = model(torch.zeros(3, 1, SIZE, SIZE, SIZE))
+    assert logits.shape == (3, 2)
+    assert bool(torch.isfinite(logits).all())

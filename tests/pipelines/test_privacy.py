@@ -1,0 +1,119 @@
+"""What leaves the machine by tracking or by the terminal names no patient and no place."""
+
+import getpass
+import gzip
+import os
+import re
+import sqlite3
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from tests.pipelines.conftest import Workplace, make_workplace
+
+NAMES = [
+    "SMITH_JOHN_1950", "MUELLER_ANNA_1961", "DOE_JANE_1944", "NGUYEN_VAN_1972", "ROSSI_MARIO_1958",
+    "KOWALSKA_EWA_1949", "SILVA_JOAO_1966", "TANAKA_YUKI_1975", "IVANOV_PETR_1953", "BERG_LIV_1969",
+]  # fmt: skip
+FOLDER = "WARD_7_PATIENTS"
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
+    """A finished run over files named after patients, and what it said on the terminal."""
+    workplace = make_workplace(tmp_path_factory.mktemp("private"))
+    write_patients(workplace.root / FOLDER)
+    result = workplace.run(
+        "--env", "tiny", "--params", f"cohort.path={workplace.root / FOLDER},study=private"
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return workplace, result.stderr + result.stdout
+
+
+def write_patients(folder: Path) -> None:
+    """Images and labels under patients' names, which stand in the headers as well."""
+    generator = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in (20, 24, 18)], indexing="ij"))
+    for name in NAMES:
+        centre = np.array([9.5, 11.5, 8.5]) + generator.uniform(-1, 1, 3)
+        distance = np.linalg.norm(grid - centre[:, None, None, None], axis=0)
+        ball = distance < 5 + generator.uniform(-1, 1)
+        image = np.clip(60 - 4 * distance, 5, None) + 40 * ball + generator.normal(0, 2, ball.shape)
+        for part, array in (("images", image.astype(np.float32)), ("labels", ball.astype("u1"))):
+            volume = nibabel.Nifti1Image(array, np.diag([3.0, 3.0, 3.0, 1.0]))
+            volume.header["descrip"] = f"scan of {name}".encode()
+            volume.header["intent_name"] = name[:15].encode()
+            volume.header["aux_file"] = f"{name}.dcm".encode()[:23]
+            path = folder / part / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(volume, path)
+
+
+def secrets(workplace: Workplace) -> list[bytes]:
+    """What must not be found: names and their beginnings, folders, the user's home."""
+    words = [name.rpartition("_")[0] for name in NAMES]
+    words += [str(workplace.root), str(workplace.root.parent)]
+    home = str(Path.home())
+    words += [home + "/"] if len(home) > 1 else []
+    return [word.encode() for word in words]
+
+
+def contents(file: Path) -> bytes:
+    data = file.read_bytes()
+    if file.name == "MLmodel":  # MLflow writes down where in its own store a model lies
+        return re.sub(rb"(?m)^artifact_path: file:.*$", b"", data)
+    return gzip.decompress(data) if file.suffix == ".gz" else data
+
+
+def found(data: bytes, words: list[bytes]) -> list[bytes]:
+    """Words within the data, whatever their case."""
+    low = data.lower()
+    return [word for word in words if word.lower() in low]
+
+
+def test_artifacts_name_nobody_and_no_place(told: tuple[Workplace, str]) -> None:
+    workplace, _ = told
+    files = [f for f in (workplace.root / "mlruns" / "artifacts").rglob("*") if f.is_file()]
+    assert {"report.html", "cases.json", "split.json", "pairs.json"} <= {f.name for f in files}
+    assert any(f.suffix == ".pt2" for f in files)
+    words = secrets(workplace)
+    leaks = {str(f.relative_to(workplace.root)): found(contents(f), words) for f in files}
+    assert {name: words for name, words in leaks.items() if words} == {}
+
+
+def test_the_tracking_database_names_nobody(told: tuple[Workplace, str]) -> None:
+    """Its only address is that of the artifacts, which MLflow needs to find them."""
+    workplace, _ = told
+    rows = []
+    with sqlite3.connect(workplace.root / "mlruns" / "mlflow.db") as database:
+        for name in ("params", "tags", "latest_metrics", "experiment_tags"):
+            rows += [(name, *row) for row in database.execute(f"select * from {name}")]
+    assert len(rows) > 50
+    words = secrets(workplace)
+    leaks = [(row, hit) for row in rows if (hit := found(repr(row).encode(), words))]
+    assert leaks == []
+    assert not [row for row in rows if getpass.getuser() in row and len(getpass.getuser()) > 4]
+
+
+def test_dreams_carry_nothing_of_their_source_but_the_image(told: tuple[Workplace, str]) -> None:
+    workplace, _ = told
+    files = sorted(workplace.root.glob("data/05_model_input/private/dreams/*.nii.gz"))
+    assert files
+    words = secrets(workplace)
+    for file in files:
+        assert not found(contents(file), words)
+        header = nibabel.load(file).header
+        assert b"synthetic" in bytes(header["descrip"])
+        assert not bytes(header["intent_name"]).strip(b"\0")
+        assert not bytes(header["aux_file"]).strip(b"\0")
+
+
+def test_the_terminal_names_nobody(told: tuple[Workplace, str]) -> None:
+    """The last lines say where the report is, on this machine and to this user."""
+    workplace, said = told
+    lines = [line for line in said.splitlines() if "report: " not in line]
+    words = secrets(workplace)
+    assert [line for line in lines if found(line.encode(), words)] == []
+    assert os.linesep in said
