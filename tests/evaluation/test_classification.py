@@ -52,6 +52,13 @@ def test_table_of_cases():
     assert table["p_enlarged"].tolist() == pytest.approx([0.2, 0.4])
 
 
+def test_the_mean_over_cases_is_balanced_accuracy():
+    true = [0, 0, 0, 1]
+    table = cases(true, two([0.1, 0.9, 0.1, 0.7]))
+    assert table["balanced_accuracy"].tolist() == pytest.approx([2 / 3, 0, 2 / 3, 2])
+    assert table["balanced_accuracy"].mean() == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_table_refuses_other_shapes():
     with pytest.raises(ValueError, match="one column per class"):
         cases([0, 1], np.zeros((2, 3)))

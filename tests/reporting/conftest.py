@@ -163,7 +163,7 @@ def make_classification(complete: ReportInputs) -> ReportInputs:
         dreams=dreams,
         dream_table=recipes_to_table(dreams.recipes).assign(accepted=True, reason=""),
         cases=cases,
-        comparisons=compare_arms(cases, [("dream", "elastic")], "correct"),
+        comparisons=compare_arms(cases, [("dream", "elastic")], "balanced_accuracy"),
         predictions=None,
     )
 

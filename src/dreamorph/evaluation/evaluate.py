@@ -79,7 +79,9 @@ def evaluate_classification(
         class_names: names of the K classes.
 
     Returns:
-        Columns arm, seed, case, subject, class, predicted, correct, and `p_<class>` for each.
+        Columns arm, seed, case, subject, class, predicted, correct, balanced_accuracy, and
+        `p_<class>` for each. The mean of `balanced_accuracy` is that metric: a correct answer
+        counts the more, the rarer its class is among these cases.
     """
     values = _array(probabilities)
     if values.shape != (len(scored), len(class_names)):
@@ -91,6 +93,8 @@ def evaluate_classification(
     table["class"] = [class_names[c] for c in classes]
     table["predicted"] = [class_names[c] for c in values.argmax(axis=1)]
     table["correct"] = (table["class"] == table["predicted"]).astype(float)
+    size = table.groupby("class")["class"].transform("size")
+    table["balanced_accuracy"] = table["correct"] * len(table) / (table["class"].nunique() * size)
     for column, name in enumerate(class_names):
         table[f"p_{name}"] = values[:, column].astype(float)
     return table

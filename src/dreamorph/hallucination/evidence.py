@@ -153,7 +153,7 @@ class NetEvidence:
             label. A row whose metric is undefined must not be there: NaN fails the checks.
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
         removal: what `measure_removal` returned for the judged arm, others at will; None fails.
-        metric: column to compare, higher is better (dice, correct).
+        metric: column to compare, higher is better (dice, balanced_accuracy).
         arm: the arm that is judged; `random_arm`: random warps of equal energy.
         n_labels: labels without background.
     """

@@ -130,7 +130,7 @@ def _unit(spec: CheckSpec, evidence: object) -> str:
     if spec.unit != THE_METRIC:
         return spec.unit
     metric = str(getattr(evidence, "metric", spec.unit))
-    return {"dice": "Dice", "correct": "accuracy"}.get(metric, metric)
+    return {"dice": "Dice"}.get(metric, metric.replace("_", " "))
 
 
 def _failed(name: str, stage: Stage, detail: str, rule: str) -> CheckResult:

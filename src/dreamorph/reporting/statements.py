@@ -30,7 +30,7 @@ _ANSWERS = {
     "fail": "At least one check says so",
     "not_assessable": "Not assessable",
 }
-_PRIMARY = ("dice", "auc", "balanced_accuracy", "correct")
+_PRIMARY = ("dice", "balanced_accuracy")
 
 
 @dataclass(frozen=True)

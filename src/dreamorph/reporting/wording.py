@@ -13,7 +13,6 @@ METRIC_NAMES = {
     "auc": "AUC",
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
-    "correct": "accuracy",
 }
 UNITS = {metric: " (mm)" if metric.endswith("_mm") else "" for metric in METRIC_NAMES}
 HIGHER_IS_BETTER = {metric: metric != "hd95_mm" for metric in METRIC_NAMES}

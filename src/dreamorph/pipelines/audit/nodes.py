@@ -102,7 +102,7 @@ def audit_nets(
         baseline=table[table["arm"] == plain],
         removal=None if removal.empty else removal,
         n_labels=cohort.n_labels,
-        metric="dice" if segmentation else "correct",
+        metric="dice" if segmentation else "balanced_accuracy",
     )
     return run_checks("nets", evidence, audit)
 

@@ -29,6 +29,8 @@ from dreamorph.volumes.records import CohortFacts
 
 #: Names of the plain baselines in the case table.
 ATLAS, SHAPE = "atlas", "shape_features"
+#: Counts up whenever the same answers would be scored otherwise.
+VERSION = 2
 #: What the dream arm is compared with, and what else a reader asks.
 COMPARISONS = (
     ("dream", "elastic"),
@@ -97,7 +99,7 @@ def collect_scores(
     cases = pd.concat([pd.DataFrame(item["rows"]) for item in items], ignore_index=True)
     rng = np.random.default_rng(evaluation.seed)
     if task_of(cohort) == "classification":
-        metric, plain_arm = "correct", SHAPE
+        metric, plain_arm = "balanced_accuracy", SHAPE
         summary = classification_metrics(cases, cohort.class_names, rng)
         values = {
             arm: {"test": dict(zip(part["metric"], part["value"], strict=True))}
@@ -212,4 +214,4 @@ def _test_cases(cohort: Cohort) -> list[str]:
 
 def _mark(cohort: Cohort, evaluation: EvaluationConfig, *more: Any) -> str:
     """What scores depend on besides the network."""
-    return fingerprint(cohort.fingerprint(), evaluation.tolerance_mm, *more)
+    return fingerprint(VERSION, cohort.fingerprint(), evaluation.tolerance_mm, *more)
