@@ -87,7 +87,7 @@ class VelocityConfig(Config):
 PRESETS: dict[Preset, dict[str, Any]] = {
     "fast": {"velocity": {"levels": (4, 2), "iterations": (40, 40)}},
     "default": {},
-    "accurate": {"velocity": {"iterations": (80, 80, 60), "step_mm": 0.25}},
+    "accurate": {"velocity": {"iterations": (80, 80, 60)}},
 }
 
 
