@@ -46,7 +46,7 @@ def itk_displacement(
     points = transform.to("cpu").points()[0].movedim(0, -1).double().numpy()
     middle = (np.array(transform.shape) - 1) / 2
     there = _world(moving_affine, points / np.array(transform.spacing_mm) + middle)
-    here = _world(fixed_affine, np.stack(np.indices(transform.shape), axis=-1))
+    here = _world(fixed_affine, np.moveaxis(np.indices(transform.shape), 0, -1))
     return ((there - here) * _LPS).astype(np.float32)
 
 
