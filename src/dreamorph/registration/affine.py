@@ -1,46 +1,65 @@
-"""Batched affine registration by gradient descent on the matrix logarithm."""
+"""Batched affine registration by gradient descent on the matrix logarithm, from several starts."""
+
+import math
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 
-from dreamorph.registration.config import AffineConfig
-from dreamorph.registration.pyramid import Pairs
-from dreamorph.registration.similarity import LocalCorrelation, correlation
-from dreamorph.spatial.affine import apply_affine
+from dreamorph.registration.config import AffineConfig, RegistrationConfig
+from dreamorph.registration.pyramid import Pairs, spanned
+from dreamorph.registration.similarity import Agreement, correlation, prepare, sight
+from dreamorph.spatial.affine import affine_log, identity_affine
 from dreamorph.spatial.grid import coarse_shape, points_like, sample
 
 #: Voxels along the shortest axis of the coarsest grid in use. With 10 to 14, ten of 24 pairs of
 #: simulated brains ended in a wrong optimum that agreed better than the right one; with 20, none.
 SMALLEST_GRID = 16
+#: Voxels along the shortest axis of the grid on which starts are compared, none optimised.
+SEARCH_GRID = 10
+#: How much better than every plain start a turned one must agree before it is tried.
+CLEARLY = 0.05
+#: How much worse than the given alignment a result may agree by chance.
+SLACK = 1e-3
 
 
-def register_affine(pairs: Pairs, config: AffineConfig, window: int) -> torch.Tensor:
-    """Affine maps from fixed to moving points, `(B, n, n)` float64 in grid millimetres.
+@dataclass(frozen=True)
+class AffineResult:
+    """Affine maps and what went wrong with them.
 
-    Two starts per pair, the given alignment and the one that lays the centres of mass over each
-    other, are optimised side by side for a while; the better one goes on. A pair whose best map
-    changes volume by more than allowed, or agrees less than the given alignment does, keeps the
-    given alignment.
+    Attributes:
+        matrices: `(B, n, n)` float64 from fixed to moving points in grid millimetres.
+        failures: B reasons, empty where a map is fine. A failed pair keeps the given alignment.
     """
-    batch = pairs.fixed.shape[0]
-    levels = usable_levels(pairs.shape, config.levels)
-    first, trial = pairs.at(levels[0]), max(1, config.iterations[0] // 3)
-    both = _repeat(first, 2)
-    log = torch.cat([_still(pairs), _mass_shift(pairs)])
-    log = _optimise(both, log, config.step_mm, trial, window)
-    agreement = _agreement(both, log, window)
-    better = (agreement[batch:] > agreement[:batch])[:, None, None]
-    log = torch.where(better, log[batch:], log[:batch])
-    log = _optimise(first, log, config.step_mm, config.iterations[0] - trial, window)
-    finest = first
-    for factor in levels[1:]:
-        finest = pairs.at(factor)
-        iterations = config.iterations[config.levels.index(factor)]
-        log = _optimise(finest, log, 0.5 * config.step_mm, iterations, window)
-    determinant = torch.linalg.det(torch.linalg.matrix_exp(log))
-    bound = config.max_volume_change
-    bad = (determinant > bound) | (determinant < 1 / bound)
-    bad |= _agreement(finest, log, window) < _agreement(finest, _still(pairs), window)
-    return torch.linalg.matrix_exp(torch.where(bad[:, None, None], 0.0, log))
+
+    matrices: torch.Tensor
+    failures: tuple[str, ...]
+
+
+def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
+    """Affine maps from fixed to moving points.
+
+    Starts: the given alignment; the centres of mass over each other; and, where a coarse look finds
+    it clearly better than both, the best of several turns about that centre. All are optimised side
+    by side for a while and the best goes on. Where the final map is bad (volume change, overlap, or
+    worse agreement than the given alignment), the other starts are carried through as well. If none
+    ends well, the pair keeps the given alignment and the reason is reported. What is tried for a
+    pair depends on that pair alone.
+    """
+    how = config.affine or AffineConfig()
+    levels = usable_levels(pairs.shape, how.levels)
+    search = _Search(config, how, {factor: pairs.at(factor) for factor in levels})
+    starts, owners = _starts(pairs, config, how)
+    trial = max(1, how.iterations[0] // 3)
+    logs = search.optimise(levels[0], owners, starts, how.step_mm, trial)
+    scores = search.agreement(levels[0], owners, logs)
+    best = torch.stack([logs[owners == b][scores[owners == b].argmax()] for b in range(len(pairs))])
+    everyone = torch.arange(len(pairs), device=starts.device)
+    log = search.finish(everyone, best, trial)
+    failures = search.faults(everyone, log)
+    for b in [b for b, failure in enumerate(failures) if failure]:
+        log[b], failures[b] = search.retry(owners == b, owners, logs, trial, failures[b])
+    return AffineResult(torch.linalg.matrix_exp(log), tuple(failures))
 
 
 def usable_levels(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,72 +68,193 @@ def usable_levels(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[int,
     return usable or levels[-1:]
 
 
-def _optimise(
-    pairs: Pairs, log: torch.Tensor, step_mm: float, iterations: int, window: int
-) -> torch.Tensor:
-    """Adam on the logarithm, with units such that every parameter moves points alike."""
+@dataclass(frozen=True)
+class _Search:
+    """Optimises logarithms of candidate maps; `owners` says which pair each candidate is for."""
+
+    config: RegistrationConfig
+    how: AffineConfig
+    levels: dict[int, Pairs]
+
+    def optimise(
+        self, factor: int, owners: torch.Tensor, log: torch.Tensor, step_mm: float, iterations: int
+    ) -> torch.Tensor:
+        """Adam on the logarithm, with units such that every parameter moves points alike."""
+        if iterations == 0:
+            return log
+        pairs = self.levels[factor].take(owners)
+        units = _units(pairs).to(log.device)
+        parameters = (log / torch.where(units > 0, units, 1.0)).detach().requires_grad_()
+        optimiser = torch.optim.Adam([parameters], lr=step_mm)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step_mm)
+        agreement = _Agreement(pairs, self.config)
+        for _ in range(iterations):
+            optimiser.zero_grad()
+            (-agreement(torch.linalg.matrix_exp(parameters * units)).sum()).backward()
+            optimiser.step()
+            schedule.step()
+        return (parameters * units).detach()
+
+    def finish(self, owners: torch.Tensor, log: torch.Tensor, done: int) -> torch.Tensor:
+        """From the end of the trial to the finest level."""
+        step = self.how.step_mm
+        for index, factor in enumerate(self.levels):
+            if index == 0:
+                log = self.optimise(factor, owners, log, step, self.how.iterations[0] - done)
+            else:
+                iterations = self.how.iterations[self.how.levels.index(factor)]
+                log = self.optimise(factor, owners, log, 0.5 * step, iterations)
+        return log
+
+    def retry(
+        self,
+        which: torch.Tensor,
+        owners: torch.Tensor,
+        log: torch.Tensor,
+        done: int,
+        failure: str,
+    ) -> tuple[torch.Tensor, str]:
+        """The best sound end of all starts of a pair; else its given alignment and the reason."""
+        ends = self.finish(owners[which], log[which], done)
+        sound = [k for k, fault in enumerate(self.faults(owners[which], ends)) if not fault]
+        if not sound:
+            return torch.zeros_like(ends[0]), failure
+        scores = self.agreement(list(self.levels)[-1], owners[which], ends)
+        return ends[max(sound, key=lambda k: float(scores[k]))], ""
+
+    def agreement(self, factor: int, owners: torch.Tensor, log: torch.Tensor) -> torch.Tensor:
+        """Agreement `(B,)` of each candidate."""
+        with torch.no_grad():
+            agreement = _Agreement(self.levels[factor].take(owners), self.config)
+            return agreement(torch.linalg.matrix_exp(log))
+
+    def faults(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
+        """What is wrong with each candidate; empty if nothing."""
+        finest = list(self.levels)[-1]
+        pairs = self.levels[finest].take(owners)
+        matrices = torch.linalg.matrix_exp(log)
+        determinants = torch.linalg.det(matrices)
+        found = self.agreement(finest, owners, log)
+        given = self.agreement(finest, owners, torch.zeros_like(log))
+        overlaps = _overlap(pairs, matrices)
+        plain = _overlap(pairs, torch.eye(matrices.shape[-1]).to(matrices).expand_as(matrices))
+        return [
+            self._fault(float(d), float(o), float(p), float(f), float(g))
+            for d, o, p, f, g in zip(determinants, overlaps, plain, found, given, strict=True)
+        ]
+
+    def _fault(
+        self, determinant: float, overlap: float, plain: float, found: float, given: float
+    ) -> str:
+        bound = self.how.max_volume_change
+        if not 1 / bound <= determinant <= bound:
+            return f"affine map changes volume by a factor of {determinant:.2g}"
+        if overlap < min(self.how.least_overlap, plain):
+            return f"affine map leaves an overlap of {overlap:.0%}"
+        if not found >= given - SLACK:
+            return f"affine similarity fell from {given:.3f} to {found:.3f}"
+        return ""
+
+
+class _Agreement:
+    """Agreement `(B,)` of pairs under maps `(B, n, n)`."""
+
+    def __init__(self, pairs: Pairs, config: RegistrationConfig) -> None:
+        self.pairs = pairs
+        self.box = spanned(pairs.fixed_mask, margin=sight(config.similarity))
+        self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[self.box]
+        self.fixed, self.mask = pairs.fixed[self.box], pairs.fixed_mask[self.box]
+        self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
+        self.signed = config.similarity == "lncc"
+
+    def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
+        moved = sample(self.pairs.moving, self.points, self.pairs.extent_mm, affine=matrix)
+        agreement = self.local(moved)
+        if self.signed:
+            agreement = agreement + correlation(self.fixed, moved, self.mask)
+        return agreement
+
+
+def _starts(
+    pairs: Pairs, config: RegistrationConfig, how: AffineConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of the starts of all pairs, and which pair each is for."""
+    shift = _mass_shift(pairs)
+    starts, owners = [], []
+    for b, turned in enumerate(_best_turn(pairs, config, how, shift)):
+        own = [torch.zeros_like(shift[b]), shift[b]] + ([] if turned is None else [turned])
+        starts += own
+        owners += [b] * len(own)
+    return torch.stack(starts), torch.tensor(owners, device=shift.device)
+
+
+def _best_turn(
+    pairs: Pairs, config: RegistrationConfig, how: AffineConfig, shift: torch.Tensor
+) -> list[torch.Tensor | None]:
+    """The turn of each pair that agrees clearly better than no turn on a coarse grid, or None."""
+    turns = _turns(len(pairs.shape), how.turns_degrees).to(shift.device)
+    if len(turns) == 0:
+        return [None] * len(pairs)
+    move = torch.linalg.matrix_exp(shift)
+    centre = move.clone()
+    centre[:, :-1, -1] = _mass_centre(pairs.fixed, pairs.fixed_mask, pairs).double()
+    home = torch.linalg.inv(centre)
+    # x -> turned about the fixed volume's centre of mass, then shifted to that of the moving one
+    candidates = [move @ centre @ turn @ home for turn in turns]
+    with torch.no_grad():
+        agreement = _Agreement(pairs.at(max(1, min(pairs.shape) // SEARCH_GRID)), config)
+        plain = torch.maximum(
+            agreement(torch.eye(len(move[0])).to(move).expand_as(move)), agreement(move)
+        )
+        scores = torch.stack([agreement(candidate) for candidate in candidates])
+    best = scores.argmax(dim=0)
+    return [
+        affine_log(candidates[int(k)][[b]])[0] if scores[k, b] > plain[b] + CLEARLY else None
+        for b, k in enumerate(best)
+    ]
+
+
+def _turns(ndim: int, degrees: tuple[float, ...]) -> torch.Tensor:
+    """Rotations about each axis, `(K, n, n)` float64; in 2D about the one there is."""
+    planes = [(0, 1)] if ndim == 2 else [(1, 2), (2, 0), (0, 1)]
+    turns = identity_affine(len(planes) * len(degrees), ndim)
+    for index, ((a, b), angle) in enumerate(product(planes, degrees)):
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        turns[index, a, a] = turns[index, b, b] = cos
+        turns[index, a, b], turns[index, b, a] = -sin, sin
+    return turns
+
+
+def _overlap(pairs: Pairs, matrix: torch.Tensor) -> torch.Tensor:
+    """Share `(B,)` of the fixed foreground that a map brings into the moving one."""
+    points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)
+    seen = sample(pairs.moving_mask, points, pairs.extent_mm, padding="zeros", affine=matrix)
+    axes = tuple(range(1, seen.dim()))
+    return (seen * pairs.fixed_mask).sum(axes) / pairs.fixed_mask.sum(axes).clamp(min=1e-6)
+
+
+def _units(pairs: Pairs) -> torch.Tensor:
+    """How much of each entry of a logarithm moves a point halfway to the border by 1 mm or so."""
     ndim = len(pairs.shape)
-    units = torch.ones(ndim + 1, ndim + 1, dtype=torch.float64, device=log.device)
+    units = torch.ones(ndim + 1, ndim + 1, dtype=torch.float64, device=pairs.fixed.device)
     for axis, edge in enumerate(pairs.extent_mm):
         units[:, axis] = 4.0 / edge
     units[ndim] = 0.0
-    parameters = (log / torch.where(units > 0, units, 1.0)).detach().requires_grad_()
-    optimiser = torch.optim.Adam([parameters], lr=step_mm)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step_mm)
-    points = points_like(pairs.shape, pairs.spacing_mm, log.device)
-    local = LocalCorrelation.prepare(pairs.fixed, pairs.fixed_mask, window)
-    for _ in range(iterations):
-        optimiser.zero_grad()
-        matrix = torch.linalg.matrix_exp(parameters * units)
-        moved = sample(pairs.moving, apply_affine(matrix, points), pairs.extent_mm)
-        agreement = local(moved) + correlation(pairs.fixed, moved, pairs.fixed_mask)
-        (-agreement.sum()).backward()
-        optimiser.step()
-        schedule.step()
-    return (parameters * units).detach()
-
-
-def _agreement(pairs: Pairs, log: torch.Tensor, window: int) -> torch.Tensor:
-    points = points_like(pairs.shape, pairs.spacing_mm, log.device)
-    moved = sample(
-        pairs.moving, apply_affine(torch.linalg.matrix_exp(log), points), pairs.extent_mm
-    )
-    local = LocalCorrelation.prepare(pairs.fixed, pairs.fixed_mask, window)
-    return local(moved) + correlation(pairs.fixed, moved, pairs.fixed_mask)
-
-
-def _still(pairs: Pairs) -> torch.Tensor:
-    size = len(pairs.shape) + 1
-    return torch.zeros(
-        pairs.fixed.shape[0], size, size, dtype=torch.float64, device=pairs.fixed.device
-    )
+    return units
 
 
 def _mass_shift(pairs: Pairs) -> torch.Tensor:
-    """Logarithms of the shifts between the centres of mass of brightness above the darkest."""
-    points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)
-    axes = tuple(range(2, pairs.fixed.dim()))
-
-    def centre(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        weight = (volume - volume.amin(dim=axes, keepdim=True)) * mask
-        return (weight * points).sum(axes) / weight.sum(axes).clamp(min=1e-6)
-
-    log = _still(pairs)
-    shift = centre(pairs.moving, pairs.moving_mask) - centre(pairs.fixed, pairs.fixed_mask)
-    log[:, :-1, -1] = shift.double()
+    """Logarithms of the shifts between the centres of mass."""
+    size = len(pairs.shape) + 1
+    log = torch.zeros(len(pairs), size, size, dtype=torch.float64, device=pairs.fixed.device)
+    moving = _mass_centre(pairs.moving, pairs.moving_mask, pairs)
+    log[:, :-1, -1] = (moving - _mass_centre(pairs.fixed, pairs.fixed_mask, pairs)).double()
     return log
 
 
-def _repeat(pairs: Pairs, times: int) -> Pairs:
-    def repeat(volume: torch.Tensor) -> torch.Tensor:
-        return volume.repeat(times, *[1] * (volume.dim() - 1))
-
-    return Pairs(
-        repeat(pairs.fixed),
-        repeat(pairs.moving),
-        repeat(pairs.fixed_mask),
-        repeat(pairs.moving_mask),
-        None,
-        None,
-        pairs.extent_mm,
-    )
+def _mass_centre(volume: torch.Tensor, mask: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+    """Centre `(B, ndim)` in mm of brightness above the darkest."""
+    points = points_like(pairs.shape, pairs.spacing_mm, volume.device)
+    axes = tuple(range(2, volume.dim()))
+    weight = (volume - volume.amin(dim=axes, keepdim=True)) * mask
+    return (weight * points).sum(axes) / weight.sum(axes).clamp(min=1e-6)

@@ -1,10 +1,32 @@
 """Parameters of a registration."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dreamorph.config import Config
+
+Preset = Literal["fast", "default", "accurate"]
+Similarity = Literal["lncc", "mind", "nmi"]
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _merged(below, value)
+        merged[key] = value
+    return merged
+
+
+def _as_many(step: str, levels: tuple[int, ...], iterations: tuple[int, ...]) -> None:
+    if len(levels) != len(iterations) or not levels:
+        raise ValueError(
+            f"{step}: expected as many iterations as levels, at least one, got levels {levels} and "
+            f"iterations {iterations}"
+        )
 
 
 class AffineConfig(Config):
@@ -15,12 +37,21 @@ class AffineConfig(Config):
         iterations: optimiser steps at each level.
         step_mm: first step length, as the motion of a point halfway to the grid's border.
         max_volume_change: largest accepted determinant, and one over the smallest.
+        least_overlap: smallest accepted share of the fixed foreground that meets the moving one.
+        turns_degrees: rotations about each axis tried from the centres of mass, besides none.
     """
 
     levels: tuple[int, ...] = (4, 2)
     iterations: tuple[int, ...] = (60, 30)
     step_mm: float = Field(default=1.0, gt=0)
     max_volume_change: float = Field(default=3.0, gt=1)
+    least_overlap: float = Field(default=0.3, ge=0, lt=1)
+    turns_degrees: tuple[float, ...] = (-30.0, -15.0, 15.0, 30.0)
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> "AffineConfig":
+        _as_many("affine", self.levels, self.iterations)
+        return self
 
 
 class VelocityConfig(Config):
@@ -33,22 +64,43 @@ class VelocityConfig(Config):
         step_mm: first step length of the optimiser.
         sigma: smoothness of the velocity, standard deviation in voxels of its grid.
         diffusion: weight of the mean squared gradient of the velocity (mm per mm).
+        bending: weight of the mean squared change of that gradient from voxel to voxel of its grid.
         squarings: squarings of the exponential while optimising.
     """
 
     levels: tuple[int, ...] = (4, 2, 1)
-    iterations: tuple[int, ...] = (40, 40, 30)
+    iterations: tuple[int, ...] = (40, 40, 20)
     factor: int = Field(default=2, ge=1)
     step_mm: float = Field(default=0.5, gt=0)
-    sigma: float = Field(default=1.5, ge=0)
-    diffusion: float = Field(default=0.1, ge=0)
-    squarings: int = Field(default=5, ge=1, le=10)
+    sigma: float = Field(default=1.0, ge=0)
+    diffusion: float = Field(default=0.2, ge=0)
+    bending: float = Field(default=0.5, ge=0)
+    squarings: int = Field(default=2, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> "VelocityConfig":
+        _as_many("velocity", self.levels, self.iterations)
+        return self
+
+
+#: What each preset changes. Figures for each are in docs/benchmarks.md.
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "fast": {"velocity": {"levels": (4, 2), "iterations": (40, 40)}},
+    "default": {},
+    "accurate": {"velocity": {"iterations": (80, 80, 60)}},
+}
 
 
 class RegistrationConfig(Config):
     """How `register` works.
 
+    `RegistrationConfig(preset="accurate")` takes a preset, `RegistrationConfig(preset="fast",
+    window=7)` changes it further: what is given counts more than what the preset says.
+
     Attributes:
+        preset: `fast`, `default` or `accurate`.
+        similarity: `lncc`, signed local correlation, for scans of one kind; `mind` (self-similarity
+            context) or `nmi` (normalised mutual information) for scans of different kinds.
         window: edge of the window of local normalised cross-correlation, in voxels.
         label_weight: weight of the label overlap where both volumes are labelled.
         affine: the affine step, or None to trust the given alignment.
@@ -57,9 +109,20 @@ class RegistrationConfig(Config):
         device: where to compute; auto takes a GPU where there is one.
     """
 
+    preset: Preset = "default"
+    similarity: Similarity = "lncc"
     window: int = Field(default=5, ge=3)
     label_weight: float = Field(default=1.0, ge=0)
     affine: AffineConfig | None = AffineConfig()
     velocity: VelocityConfig | None = VelocityConfig()
     batch_size: int | None = Field(default=None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        # an unknown preset is left for the field's own validation to refuse
+        preset: Any = given.get("preset", "default")
+        return _merged(PRESETS.get(preset, {}), given)

@@ -26,7 +26,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNK = 8
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def register_plan(
         done: names of results that exist.
 
     Yields:
-        One result a time: affine `(n, n)`, velocity `(ndim, *coarse)` if there is one, and the
-        quality before and after as plain values.
+        One result a time: affine `(n, n)`, velocity `(ndim, *coarse)` if there is one, the quality
+        before and after as plain values, and why the affine step failed if it did.
     """
     chunks = [
         (part.iloc[start : start + CHUNK], kind == "labelled")
@@ -160,7 +160,9 @@ def _register_chunk(
     )
     still = SpatialTransform.identity(len(i), group.images.shape[2:], group.spacing_mm)
     before, after = (
-        measure(transform, fixed, moving, group.masks[i], fixed_labels, moving_labels)
+        measure(
+            transform, fixed, moving, group.masks[i], fixed_labels, moving_labels, config.similarity
+        )
         for transform in (still, result.transform)
     )
     items = []
@@ -169,6 +171,7 @@ def _register_chunk(
         if result.transform.velocity is not None:
             item["velocity"] = result.velocity[k].clone()
         item["before"], item["after"] = before[k].as_dict(), after[k].as_dict()
+        item["failure"] = result.failures[k]
         items.append(item)
     return items
 
@@ -176,7 +179,8 @@ def _register_chunk(
 def quality_table(plan: pd.DataFrame, results: list[dict[str, Any]]) -> pd.DataFrame:
     """One row a pair: quality before and after, and the reason where it is set aside.
 
-    A pair is set aside when its map folds or makes the volumes less alike than they were.
+    A pair is set aside when its affine step failed from every start, or its map folds or makes the
+    volumes less alike than they were.
     """
     rows = []
     for row, result in zip(plan.itertuples(), results, strict=True):
@@ -194,7 +198,7 @@ def quality_table(plan: pd.DataFrame, results: list[dict[str, Any]]) -> pd.DataF
                 "log_jacobian_min": after["log_jacobian_min"],
                 "log_jacobian_max": after["log_jacobian_max"],
                 "inverse_error_mm": after["inverse_error_mm"],
-                "set_aside": _fault(before, after),
+                "set_aside": result.get("failure") or _fault(before, after),
             }
         )
     return pd.DataFrame(rows)

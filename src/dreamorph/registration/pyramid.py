@@ -30,6 +30,9 @@ class Pairs:
     moving_labels: torch.Tensor | None
     extent_mm: tuple[float, ...]
 
+    def __len__(self) -> int:
+        return self.fixed.shape[0]
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the grid."""
@@ -39,6 +42,12 @@ class Pairs:
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel size of the grid."""
         return tuple(e / n for e, n in zip(self.extent_mm, self.shape, strict=True))
+
+    def take(self, rows: torch.Tensor) -> "Pairs":
+        """The images of these pairs, without their labels; a pair may occur several times."""
+        volumes = (self.fixed, self.moving, self.fixed_mask, self.moving_mask)
+        fixed, moving, fixed_mask, moving_mask = (volume[rows] for volume in volumes)
+        return Pairs(fixed, moving, fixed_mask, moving_mask, None, None, self.extent_mm)
 
     def at(self, factor: int) -> "Pairs":
         """The same pairs on a grid `factor` times coarser."""
@@ -89,3 +98,19 @@ def standardise(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     mean = (volume * weight).sum(axes, keepdim=True) / count
     variance = ((volume - mean) ** 2 * weight).sum(axes, keepdim=True) / count
     return (volume - mean) / variance.clamp(min=1e-12).sqrt()
+
+
+def spanned(mask: torch.Tensor, multiple: int = 1, margin: int = 0) -> tuple[slice, ...]:
+    """Smallest box around all that masks `(B, 1, *shape)` hold, as slices of the whole tensor.
+
+    It begins at a multiple of `multiple`, so that every second voxel of it is one of every second
+    voxel of the grid, whatever the box. `margin` voxels are added on all sides where there are any.
+    """
+    held = (mask > 0).any(dim=0)[0]
+    box: list[slice] = [slice(None), slice(None)]
+    for axis in range(held.dim()):
+        others = [other for other in range(held.dim()) if other != axis]
+        where = held.sum(dim=others).nonzero()
+        first = max(0, int(where.min()) - margin) // multiple * multiple
+        box.append(slice(first, int(where.max()) + 1 + margin))
+    return tuple(box)

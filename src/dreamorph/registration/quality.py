@@ -4,9 +4,11 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from dreamorph.registration.similarity import LocalCorrelation
-from dreamorph.spatial.grid import points_like
-from dreamorph.spatial.transform import SpatialTransform
+from dreamorph.registration.config import Similarity
+from dreamorph.registration.similarity import prepare
+from dreamorph.spatial.grid import points_like, sample
+from dreamorph.spatial.jacobian import corner_determinants, voxels_at_corners
+from dreamorph.spatial.transform import SpatialTransform, argmax_labels, one_hot
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class PairQuality:
     """One registered pair.
 
     Attributes:
-        similarity: local correlation after the map, -1 to 1.
+        similarity: agreement after the map, larger is better; local correlation is -1 to 1.
         dice: mean Dice over labels after the map; NaN where not both are labelled.
         folded: voxels with a determinant that is not positive.
         log_jacobian_min, log_jacobian_max: range of the logarithm of the positive determinants.
@@ -40,19 +42,23 @@ def measure(
     fixed_mask: torch.Tensor,
     fixed_labels: torch.Tensor | None = None,
     moving_labels: torch.Tensor | None = None,
+    kind: Similarity = "lncc",
     window: int = 5,
 ) -> list[PairQuality]:
     """Quality of a batch of maps; volumes and labels are `(B, 1, *shape)`."""
-    moved = transform.warp(moving)
-    similarity = LocalCorrelation.prepare(fixed, fixed_mask, window)(moved)
-    determinants = transform.jacobian_determinant().flatten(1)
-    logs = determinants.clamp(min=1e-6).log()
-    folded = transform.folded().flatten(1).sum(1)
-    error = _inverse_error(transform)
+    points = transform.points()
+    moved = sample(moving, points, transform.extent_mm)
+    similarity = prepare(kind, fixed, fixed_mask, window)(moved)
+    determinants = corner_determinants(points, transform.spacing_mm)
+    logs = determinants.flatten(1).clamp(min=1e-6).log()
+    folded = voxels_at_corners(determinants <= 0).flatten(1).sum(1)
+    grid = points_like(transform.shape, transform.spacing_mm, transform.pre.device)
+    error = (transform.inverse().map(points) - grid).norm(dim=1).flatten(1).mean(1)
     overlap = torch.full((len(transform),), float("nan"))
     if fixed_labels is not None and moving_labels is not None:
         n_labels = int(max(fixed_labels.max(), moving_labels.max()))
-        overlap = hard_dice(fixed_labels, transform.warp_labels(moving_labels, n_labels))
+        hot = sample(one_hot(moving_labels, n_labels), points, transform.extent_mm)
+        overlap = hard_dice(fixed_labels, argmax_labels(hot))
     return [
         PairQuality(
             float(similarity[k]),
@@ -78,9 +84,3 @@ def hard_dice(fixed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
         ]
         scores.append(sum(parts) / len(parts) if parts else float("nan"))
     return torch.tensor(scores)
-
-
-def _inverse_error(transform: SpatialTransform) -> torch.Tensor:
-    grid = points_like(transform.shape, transform.spacing_mm, transform.pre.device)
-    back = transform.inverse().map(transform.map(grid))
-    return (back - grid).norm(dim=1).flatten(1).mean(1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from dreamorph.errors import RegistrationError
-from dreamorph.registration.affine import register_affine
+from dreamorph.registration.affine import AffineResult, register_affine
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.registration.config import RegistrationConfig
 from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
@@ -22,9 +22,17 @@ class RegistrationResult:
 
     Attributes:
         transform: the maps, in grid millimetres (see `dreamorph.spatial`).
+        failures: one text a pair: why its affine step failed from every start, so that it keeps
+            the given alignment; empty where it did not.
     """
 
     transform: SpatialTransform
+    failures: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[bool, ...]:
+        """Whether the affine step of each pair failed."""
+        return tuple(bool(failure) for failure in self.failures)
 
     @property
     def velocity(self) -> torch.Tensor:
@@ -56,7 +64,7 @@ class RegistrationResult:
 
     def inverse(self) -> "RegistrationResult":
         """Maps from the moving grid to the fixed grid."""
-        return RegistrationResult(self.transform.inverse())
+        return RegistrationResult(self.transform.inverse(), self.failures)
 
     def jacobian_determinant(self) -> torch.Tensor:
         """One-sided determinants at every corner of every cell, `(B, 2**ndim, *(shape - 1))`."""
@@ -100,7 +108,7 @@ def register(
     if fixed_labels is not None and moving_labels is not None:
         n_labels = int(max(fixed_labels.max(), moving_labels.max()))
 
-    def work(part: slice) -> SpatialTransform:
+    def work(part: slice) -> RegistrationResult:
         pairs = Pairs(
             _prepare(fixed[part], fixed_mask[part]).to(device),
             _prepare(moving[part], moving_mask[part]).to(device),
@@ -110,30 +118,26 @@ def register(
             _probabilities(moving_labels, part, n_labels, device),
             extent(fixed.shape[2:], spacing),
         )
-        return _register_batch(pairs, config).to(fixed.device)
+        return _register_batch(pairs, config)
 
     size = config.batch_size or batch_size(fixed[0].numel(), device)
     parts = in_batches(fixed.shape[0], size, work)
-    return RegistrationResult(concatenate(parts))
+    transform = concatenate([part.transform for part in parts]).to(fixed.device)
+    return RegistrationResult(transform, tuple(text for part in parts for text in part.failures))
 
 
-def _register_batch(pairs: Pairs, config: RegistrationConfig) -> SpatialTransform:
-    batch, ndim = pairs.fixed.shape[0], len(pairs.shape)
-    affine = identity_affine(batch, ndim, pairs.fixed.device)
+def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationResult:
+    eye = identity_affine(len(pairs), len(pairs.shape), pairs.fixed.device)
+    found = AffineResult(eye, ("",) * len(pairs))
     if config.affine is not None:
-        affine = register_affine(pairs, config.affine, config.window)
+        found = register_affine(pairs, config)
     velocity = None
     if config.velocity is not None:
-        velocity = register_velocity(
-            pairs, affine, config.velocity, config.window, config.label_weight
-        )
-    return SpatialTransform(
-        identity_affine(batch, ndim, pairs.fixed.device),
-        velocity,
-        affine,
-        pairs.shape,
-        pairs.spacing_mm,
+        velocity = register_velocity(pairs, found.matrices, config)
+    transform = SpatialTransform(
+        eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm, fine=True
     )
+    return RegistrationResult(transform, found.failures)
 
 
 def _prepare(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

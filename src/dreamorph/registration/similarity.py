@@ -1,13 +1,39 @@
 """How well two volumes agree, per pair of a batch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from dreamorph.registration.config import Similarity
+from dreamorph.registration.crossmodal import SIGHT, MutualInformation, SelfSimilarity
 from dreamorph.spatial.smoothing import box_mean
 
 #: Local variance (of images with unit variance) under which a window counts as flat.
 FLAT = 1e-3
+
+#: Agreement `(B,)` of moved volumes `(B, 1, *shape)` with fixed ones prepared once; larger is
+#: better.
+Agreement = Callable[[torch.Tensor], torch.Tensor]
+
+
+def prepare(
+    kind: Similarity, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
+) -> Agreement:
+    """The agreement of that kind with `fixed` `(B, 1, *shape)` where `mask` says that it counts.
+
+    `window` and `stride` are of the local correlation.
+    """
+    if kind == "mind":
+        return SelfSimilarity.prepare(fixed, mask)
+    if kind == "nmi":
+        return MutualInformation.prepare(fixed, mask)
+    return LocalCorrelation.prepare(fixed, mask, window, stride)
+
+
+def sight(kind: Similarity) -> int:
+    """How many voxels beyond its mask an agreement of that kind looks."""
+    return SIGHT if kind == "mind" else 0
 
 
 @dataclass(frozen=True)
@@ -15,16 +41,22 @@ class LocalCorrelation:
     """Signed local normalised cross-correlation against fixed volumes prepared once.
 
     Avants et al., Medical Image Analysis 2008, without the square: contrast must agree in sign.
+    Moments are taken over what a window holds of the mask, so nothing beyond it has a say.
 
     Attributes:
-        fixed, mean, variance: the fixed volumes `(B, 1, *shape)` and their local moments.
+        mask: what counts, `(B, 1, *shape)`.
+        fixed: the fixed volumes within it, `(B, 1, *shape)`.
+        mean, variance: local moments of the fixed volumes, `(B, 1, *windows)`.
+        share: one over the share of each window that the mask fills.
         weight: where windows count, `(B, 1, *windows)`.
         window, stride: edge of the windows and distance between them, in voxels.
     """
 
+    mask: torch.Tensor
     fixed: torch.Tensor
     mean: torch.Tensor
     variance: torch.Tensor
+    share: torch.Tensor
     weight: torch.Tensor
     window: int
     stride: int
@@ -34,18 +66,23 @@ class LocalCorrelation:
         cls, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
     ) -> "LocalCorrelation":
         """Local moments of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
-        mean = box_mean(fixed, window, stride)
-        variance = (box_mean(fixed * fixed, window, stride) - mean * mean).clamp(min=0)
-        weight = box_mean(mask.to(fixed.dtype), window, stride)
-        weight = weight * (weight > 0.5)
-        return cls(fixed, mean, variance, weight, window, stride)
+        mask = mask.to(fixed.dtype)
+        filled = box_mean(mask, window, stride)
+        share = 1 / filled.clamp(min=FLAT)
+        within = fixed * mask
+        mean = box_mean(within, window, stride) * share
+        square = box_mean(within * fixed, window, stride) * share
+        variance = (square - mean * mean).clamp(min=0)
+        weight = filled * (filled > 0.5)
+        return cls(mask, within, mean, variance, share, weight, window, stride)
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Mean correlation `(B,)` in -1..1 of each moved volume with its fixed one."""
+        within = moved * self.mask
         moments = box_mean(
-            torch.cat([moved, moved * moved, moved * self.fixed], dim=1), self.window, self.stride
+            torch.cat([within, within * moved, moved * self.fixed], dim=1), self.window, self.stride
         )
-        mean, square, product = moments.split(1, dim=1)
+        mean, square, product = (moments * self.share).split(1, dim=1)
         covariance = product - mean * self.mean
         variance = (square - mean * mean).clamp(min=0)
         correlation = covariance * torch.rsqrt((variance + FLAT) * (self.variance + FLAT))

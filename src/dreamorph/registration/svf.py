@@ -2,21 +2,16 @@
 
 import torch
 
-from dreamorph.registration.config import VelocityConfig
-from dreamorph.registration.pyramid import Pairs
-from dreamorph.registration.similarity import LocalCorrelation, soft_dice
-from dreamorph.spatial.affine import apply_affine
+from dreamorph.registration.config import RegistrationConfig, VelocityConfig
+from dreamorph.registration.pyramid import Pairs, spanned
+from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import coarse_shape, points_like, resample, sample
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.velocity import exp_velocity
 
 
 def register_velocity(
-    pairs: Pairs,
-    affine: torch.Tensor,
-    config: VelocityConfig,
-    window: int,
-    label_weight: float,
+    pairs: Pairs, affine: torch.Tensor, config: RegistrationConfig
 ) -> torch.Tensor:
     """Velocity fields v such that `moving(affine . exp(v)(x))` agrees with `fixed(x)`.
 
@@ -26,45 +21,51 @@ def register_velocity(
     Args:
         pairs: the volumes at full resolution.
         affine: `(B, n, n)` from fixed to moving points.
-        config: pyramid, smoothness and step of the optimiser.
-        window: window of the local correlation, in voxels.
-        label_weight: weight of the label overlap, used where the pairs carry labels.
+        config: `config.velocity` with pyramid, smoothness and step of the optimiser; the similarity
+            and, where the pairs carry labels, the weight of their overlap.
 
     Returns:
-        `(B, ndim, *coarse)` in mm on the grid `config.factor` times coarser than the volumes.
+        `(B, ndim, *coarse)` in mm on the grid `factor` times coarser than the volumes.
     """
+    how = config.velocity or VelocityConfig()
     batch, ndim = pairs.fixed.shape[0], len(pairs.shape)
-    smallest = coarse_shape(pairs.shape, max(config.levels[0], config.factor))
+    smallest = coarse_shape(pairs.shape, max(how.levels[0], how.factor))
     raw = torch.zeros(batch, ndim, *smallest, device=pairs.fixed.device)
-    for factor, iterations in zip(config.levels, config.iterations, strict=True):
-        raw = resample(raw, coarse_shape(pairs.shape, max(factor, config.factor)))
-        level = _Level(pairs.at(factor), affine, config, window, label_weight)
-        raw = level.optimise(raw, iterations)
-    return gaussian_smooth(raw, config.sigma)
+    for factor, iterations in zip(how.levels, how.iterations, strict=True):
+        raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
+        raw = _Level(pairs.at(factor), affine, config, how).optimise(raw, iterations)
+    return gaussian_smooth(raw, how.sigma)
 
 
 class _Level:
-    """One resolution of the pyramid."""
+    """One resolution of the pyramid.
+
+    The loss is computed on the box that the fixed masks of the batch span. What lies beyond has no
+    weight in it, and padding, shared by all pairs, may be half of the grid.
+    """
 
     def __init__(
         self,
         pairs: Pairs,
         affine: torch.Tensor,
-        config: VelocityConfig,
-        window: int,
-        label_weight: float,
+        config: RegistrationConfig,
+        how: VelocityConfig,
     ) -> None:
-        self.pairs, self.affine, self.config = pairs, affine, config
-        self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)
-        seen = sample(pairs.moving_mask, apply_affine(affine, self.points), pairs.extent_mm)
+        self.pairs, self.affine, self.config = pairs, affine, how
         stride = 2 if min(pairs.shape) >= 32 else 1
-        self.agreement = LocalCorrelation.prepare(
-            pairs.fixed, pairs.fixed_mask * seen, window, stride
+        self.box = spanned(pairs.fixed_mask, stride, sight(config.similarity))
+        self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[self.box]
+        seen = sample(pairs.moving_mask, self.points, pairs.extent_mm, affine=affine)
+        counts = pairs.fixed_mask[self.box] * seen
+        self.agreement = prepare(
+            config.similarity, pairs.fixed[self.box], counts, config.window, stride
         )
-        self.label_weight = 0.0 if pairs.fixed_labels is None else label_weight
+        self.label_weight = 0.0 if pairs.fixed_labels is None else config.label_weight
         self.moving = pairs.moving
-        if self.label_weight > 0 and pairs.moving_labels is not None:
+        if self.label_weight > 0 and pairs.fixed_labels is not None:
+            assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
+            self.fixed_labels = pairs.fixed_labels[self.box]
 
     def optimise(self, raw: torch.Tensor, iterations: int) -> torch.Tensor:
         raw = raw.detach().requires_grad_()
@@ -82,19 +83,33 @@ class _Level:
         """Loss of each pair `(B,)`."""
         velocity = gaussian_smooth(raw, self.config.sigma)
         displacement = exp_velocity(velocity, self.pairs.extent_mm, self.config.squarings)
-        points = self.points + resample(displacement, self.pairs.shape)
-        moved = sample(self.moving, apply_affine(self.affine, points), self.pairs.extent_mm)
+        points = self.points + resample(displacement, self.pairs.shape)[self.box]
+        moved = sample(self.moving, points, self.pairs.extent_mm, affine=self.affine)
         loss = 1 - self.agreement(moved[:, :1])
-        if self.label_weight > 0 and self.pairs.fixed_labels is not None:
-            loss = loss + self.label_weight * (1 - soft_dice(self.pairs.fixed_labels, moved[:, 1:]))
-        return loss + self.config.diffusion * _diffusion(velocity, self.pairs.extent_mm)
+        if self.label_weight > 0:
+            loss = loss + self.label_weight * (1 - soft_dice(self.fixed_labels, moved[:, 1:]))
+        return loss + _roughness(
+            velocity, self.pairs.extent_mm, self.config.diffusion, self.config.bending
+        )
 
 
-def _diffusion(velocity: torch.Tensor, extent_mm: tuple[float, ...]) -> torch.Tensor:
-    """Mean squared gradient `(B,)` of velocities `(B, ndim, *shape)`, mm per mm."""
-    total = torch.zeros(velocity.shape[0], device=velocity.device)
+def _roughness(
+    velocity: torch.Tensor, extent_mm: tuple[float, ...], diffusion: float, bending: float
+) -> torch.Tensor:
+    """Penalty `(B,)` of velocities `(B, ndim, *shape)`: mean squared first and second differences.
+
+    The first in mm per mm; the second, of those from voxel to voxel, has the same unit.
+    """
+    total = torch.zeros(velocity.shape[0], device=velocity.device, dtype=velocity.dtype)
     for axis, edge in enumerate(extent_mm):
-        spacing = edge / velocity.shape[2 + axis]
-        gradient = torch.diff(velocity, dim=2 + axis) / spacing
-        total = total + gradient.square().sum(1).flatten(1).mean(1)
+        gradient = torch.diff(velocity, dim=2 + axis) * (velocity.shape[2 + axis] / edge)
+        total = total + diffusion * _mean_square(gradient)
+        if bending > 0:
+            for other in range(len(extent_mm)):
+                total = total + bending * _mean_square(torch.diff(gradient, dim=2 + other))
     return total
+
+
+def _mean_square(field: torch.Tensor) -> torch.Tensor:
+    """Mean over voxels of the squared length of vectors, `(B,)`."""
+    return field.square().sum(1).flatten(1).mean(1)

@@ -38,6 +38,7 @@ def sample(
     points: torch.Tensor,
     extent_mm: Sequence[float],
     padding: Padding = "border",
+    affine: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Interpolate a volume linearly at points.
 
@@ -46,21 +47,35 @@ def sample(
         points: `(B, ndim, *out)` in grid millimetres; a batch of one serves every volume.
         extent_mm: edge lengths of the volume's grid.
         padding: `border` repeats the outermost voxel beyond the grid, `zeros` fades to zero.
+        affine: `(B or 1, n, n)`, applied to the points first; costs next to nothing here.
 
     Returns:
         `(B, C, *out)`.
     """
     scale = torch.tensor([2.0 / e for e in extent_mm], device=points.device, dtype=points.dtype)
-    normalised = points.movedim(1, -1) * scale
+    if affine is None:
+        normalised = points.flip(1) * scale.flip(0).reshape(1, -1, *[1] * (points.dim() - 2))
+    else:
+        rows = affine.to(points)[:, : len(scale)] * scale[:, None]
+        flat = torch.baddbmm(
+            rows.flip(1)[:, :, -1:], *_alike(rows.flip(1)[:, :, :-1], points.flatten(2))
+        )
+        normalised = flat.reshape(flat.shape[0], *points.shape[1:])
     if normalised.shape[0] != volume.shape[0]:
         normalised = normalised.expand(volume.shape[0], *normalised.shape[1:])
     return functional.grid_sample(
         volume,
-        normalised.flip(-1).to(volume.dtype),
+        normalised.movedim(1, -1).to(volume.dtype),
         mode="bilinear",
         padding_mode=padding,
         align_corners=False,
     )
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both with the larger of their batch sizes, of which one may be one."""
+    batch = max(a.shape[0], b.shape[0])
+    return a.expand(batch, -1, -1), b.expand(batch, -1, -1)
 
 
 def resample(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -34,9 +34,17 @@ def corner_determinants(points: torch.Tensor, spacing_mm: Sequence[float]) -> to
 
 def folded_voxels(points: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
     """Voxels where any one-sided determinant is not positive, bool `(B, *shape)`."""
-    ndim = points.shape[1]
-    bad = corner_determinants(points, spacing_mm) <= 0
-    folded = torch.zeros((points.shape[0], *points.shape[2:]), dtype=torch.bool, device=bad.device)
+    return voxels_at_corners(corner_determinants(points, spacing_mm) <= 0)
+
+
+def voxels_at_corners(bad: torch.Tensor) -> torch.Tensor:
+    """Voxels that are a bad corner of any cell.
+
+    From bool `(B, 2**ndim, *(shape - 1))`, in the order of `corner_determinants`, to `(B, *shape)`.
+    """
+    ndim = bad.dim() - 2
+    shape = [n + 1 for n in bad.shape[2:]]
+    folded = torch.zeros((bad.shape[0], *shape), dtype=torch.bool, device=bad.device)
     for index, corner in enumerate(product((0, 1), repeat=ndim)):
         window = tuple(slice(c, c + n) for c, n in zip(corner, bad.shape[2:], strict=True))
         folded[(slice(None), *window)] |= bad[:, index]

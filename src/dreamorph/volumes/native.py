@@ -55,12 +55,14 @@ def to_native(
     return result
 
 
-def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
+def save_nifti(
+    path: Path, array: np.ndarray, affine: np.ndarray, intent: str | None = None
+) -> None:
     """Write a volume (D, H, W) as .nii or .nii.gz, whole or not at all.
 
-    The header says millimetres, aligned coordinates in both sform and qform, and nothing else:
-    no description, no date, so that equal volumes give equal bytes. Raises DreamorphError if the
-    disk does not take it.
+    The header says millimetres, aligned coordinates in both sform and qform, the intent if one is
+    given (`vector` for fields (D, H, W, 1, 3)), and nothing else: no description, no date, so that
+    equal volumes give equal bytes. Raises DreamorphError if the disk does not take it.
     """
     array = np.asarray(array)
     if array.dtype == bool:
@@ -73,6 +75,8 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, code=_ALIGNED)
     image.set_qform(affine, code=_ALIGNED)
     image.header.set_xyzt_units("mm")
+    if intent is not None:
+        image.header.set_intent(intent)
     data = image.to_bytes()
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=4, mtime=0)

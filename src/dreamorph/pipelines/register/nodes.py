@@ -86,6 +86,8 @@ def judge_pairs(
         table[f"{name}_affine"] = table[f"{name}_before"]
         table[f"{name}_before"] = affine[f"{name}_before"]
     members = cohort.table.iloc[member_rows(cohort)].reset_index(drop=True)
+    failures = [alignments[key].get("failure", "") for key in plan["affine_key"]]
+    table["set_aside"] = [a or b for a, b in zip(failures, table["set_aside"], strict=True)]
     for side in ("fixed", "moving"):
         for name in ("case", "subject"):
             table[f"{side}_{name}"] = members[name].loc[table[side]].to_numpy()

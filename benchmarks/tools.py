@@ -1,0 +1,249 @@
+"""Registration tools behind one interface: pairs in, maps of points and CPU-seconds out.
+
+All tools see the same normalised volumes. The peers get each volume cut to its scanned box, which
+is how these files come; ours gets it on the common grid with the box as its mask. Every tool starts
+with the centres of the grid over each other, and does its own affine step unless its name says so.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.cohorts import Pairing, Side
+from dreamorph.registration import RegistrationConfig, register
+from dreamorph.spatial import SpatialTransform, apply_affine, extent, points_like, sample
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tool made of one pair.
+
+    Attributes:
+        forward: `(1, 3, *fixed box)`, where the fixed volume's voxels lie in the moving one, in
+            grid millimetres.
+        backward: `(1, 3, *moving box)`, the tool's own inverse.
+        seconds: CPU time.
+    """
+
+    forward: torch.Tensor
+    backward: torch.Tensor
+    seconds: float
+
+
+Tool = Callable[[Pairing], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Ours:
+    """`dreamorph.registration`, all pairs in one call.
+
+    Attributes:
+        config: how.
+        guided: whether the labels of both volumes are shown to it.
+    """
+
+    config: RegistrationConfig
+    guided: bool = False
+
+    def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
+        """Register the pairs."""
+        fixed, moving = pairs.fixed, pairs.moving
+        labels = (relevant(fixed, pairs), relevant(moving, pairs)) if self.guided else (None, None)
+        start = time.process_time()
+        transform = register(
+            fixed.images, moving.images, self.config, *labels, fixed.masks, moving.masks,
+            pairs.spacing_mm,
+        ).transform  # fmt: skip
+        seconds = (time.process_time() - start) / len(pairs)
+        for row in range(len(pairs)):
+            yield _outcome(transform[[row]], pairs, row, seconds)
+
+
+def relevant(side: Side, pairs: Pairing) -> torch.Tensor:
+    """Labels that correspond between subjects, numbered from one; the others are background."""
+    labels = torch.zeros_like(side.labels)
+    for number, value in enumerate(pairs.labels, start=1):
+        labels[side.labels == value] = number
+    return labels
+
+
+def _outcome(transform: SpatialTransform, pairs: Pairing, row: int, seconds: float) -> Outcome:
+    forward = transform.points()[(slice(None), slice(None), *pairs.fixed.box(row))]
+    inverse = transform.inverse().points()
+    return Outcome(forward, inverse[(slice(None), slice(None), *pairs.moving.box(row))], seconds)
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """picsl-greedy, `-a` and then a stationary velocity field by `-sv`.
+
+    Attributes:
+        iterations: of the deformable step, coarse to fine.
+        our_affine: whether our affine map replaces its own.
+        options: further options of the deformable step.
+    """
+
+    iterations: str = "100x100x50"
+    our_affine: bool = False
+    options: str = ""
+
+    def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
+        """Register the pairs one by one."""
+        from picsl_greedy import Greedy3D
+
+        for row in range(len(pairs)):
+            start = time.process_time()
+            greedy = Greedy3D()
+            images = {
+                "F": _sitk(pairs.fixed, pairs, row),
+                "M": _sitk(pairs.moving, pairs, row),
+            }
+            metric, quiet = "-m NCC 2x2x2", "-threads 1 -V 0"
+            if self.our_affine:
+                affine = Ours(RegistrationConfig(velocity=None))
+                matrix = _our_affine(affine, pairs, row)
+                with tempfile.TemporaryDirectory() as folder:
+                    path = Path(folder, "affine.mat")
+                    np.savetxt(path, _mirrored(matrix))
+                    greedy.execute(
+                        f"-i F M -sv -n {self.iterations} {metric} {quiet} {self.options} "
+                        f"-it {path} -o W -oinv I",
+                        **images, W=None, I=None,
+                    )  # fmt: skip
+            else:
+                greedy.execute(
+                    f"-i F M -a -dof 12 -ia-identity -n 100x50x10 {metric} {quiet} -o A",
+                    **images, A=None,
+                )  # fmt: skip
+                matrix = _mirrored(np.asarray(greedy["A"]))
+                greedy.execute(
+                    f"-i F M -sv -n {self.iterations} {metric} {quiet} {self.options} "
+                    "-it A -o W -oinv I",
+                    W=None, I=None,
+                )  # fmt: skip
+            there, back = (_field(greedy[name]) for name in ("W", "I"))
+            seconds = time.process_time() - start
+            # x -> A . W(x), and back y -> I(A^-1 y) with I on the fixed volume's grid
+            grid = grid_of(pairs, pairs.fixed, row)
+            affine = torch.from_numpy(matrix)[None]
+            forward = apply_affine(affine, grid + there)
+            home = apply_affine(torch.linalg.inv(affine), grid_of(pairs, pairs.moving, row))
+            yield Outcome(forward, home + sample_box(back, home, grid, pairs), seconds)
+
+
+def _our_affine(tool: Ours, pairs: Pairing, row: int) -> np.ndarray:
+    one = pairs[[row]]
+    result = register(
+        one.fixed.images, one.moving.images, tool.config, None, None, one.fixed.masks,
+        one.moving.masks, pairs.spacing_mm,
+    )  # fmt: skip
+    return result.affine[0].numpy()
+
+
+def _mirrored(matrix: np.ndarray) -> np.ndarray:
+    """Between RAS, in which greedy writes matrices, and LPS, in which its images are."""
+    mirror = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return mirror @ matrix @ mirror
+
+
+@dataclass(frozen=True)
+class Ants:
+    """ANTs through antspyx: rigid, affine, SyN.
+
+    Attributes:
+        options: of `ants.registration`.
+    """
+
+    options: tuple[tuple[str, object], ...] = ()
+
+    def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
+        """Register the pairs one by one."""
+        import ants
+
+        for row in range(len(pairs)):
+            fixed, moving = (
+                ants.from_numpy(
+                    _positive(side.images[row, 0][side.box(row)]),
+                    origin=[float(v) for v in grid_of(pairs, side, row)[0, :, 0, 0, 0]],
+                    spacing=[float(s) for s in pairs.spacing_mm],
+                )
+                for side in (pairs.fixed, pairs.moving)
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                start = time.process_time()
+                result = ants.registration(
+                    fixed, moving, type_of_transform="SyN", random_seed=1,
+                    outprefix=f"{folder}/", **dict(self.options),
+                )  # fmt: skip
+                seconds = time.process_time() - start
+                there = ants.apply_transforms(
+                    fixed, moving, result["fwdtransforms"], compose=f"{folder}/there_"
+                )
+                back = ants.apply_transforms(
+                    moving, fixed, result["invtransforms"], compose=f"{folder}/back_",
+                    whichtoinvert=[True, False],
+                )  # fmt: skip
+                forward, backward = (
+                    torch.from_numpy(ants.image_read(name).numpy()).float().movedim(-1, 0)[None]
+                    for name in (there, back)
+                )
+            yield Outcome(
+                forward + grid_of(pairs, pairs.fixed, row),
+                backward + grid_of(pairs, pairs.moving, row),
+                seconds,
+            )
+
+
+def _positive(volume: torch.Tensor) -> np.ndarray:
+    """From zero upwards: with negative values ANTs' affine step fails on some pairs."""
+    return np.ascontiguousarray((100 * (volume - volume.min())).numpy())
+
+
+def _sitk(side: Side, pairs: Pairing, row: int) -> object:
+    import SimpleITK
+
+    voxels = side.images[row, 0][side.box(row)].numpy()
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
+    image.SetSpacing([float(s) for s in pairs.spacing_mm])
+    image.SetOrigin([float(v) for v in grid_of(pairs, side, row)[0, :, 0, 0, 0]])
+    return image
+
+
+def _field(image: object) -> torch.Tensor:
+    """An ITK displacement field `(1, 3, *shape)` in our order of axes."""
+    import SimpleITK
+
+    array = SimpleITK.GetArrayFromImage(image)
+    return torch.from_numpy(array.transpose(3, 2, 1, 0).copy()).float()[None]
+
+
+def grid_of(pairs: Pairing, side: Side, row: int) -> torch.Tensor:
+    """Grid millimetres of the voxels of a scanned box."""
+    points = points_like(tuple(side.images.shape[2:]), pairs.spacing_mm)
+    return points[(slice(None), slice(None), *side.box(row))]
+
+
+def sample_box(
+    field: torch.Tensor, points: torch.Tensor, grid: torch.Tensor, pairs: Pairing
+) -> torch.Tensor:
+    """A field on a box, with voxel centres `grid`, at points anywhere."""
+    shape = field.shape[2:]
+    centre = grid.flatten(2).mean(-1).reshape(1, 3, 1, 1, 1)
+    return sample(field, points - centre, extent(shape, pairs.spacing_mm))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the peers that are installed."""
+    found = {}
+    for package in ("picsl_greedy", "antspyx", "torch"):
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found

@@ -1,0 +1,117 @@
+"""Agreement of volumes whose contrasts differ: MIND-SSC and normalised mutual information."""
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+
+from dreamorph.spatial.smoothing import box_mean
+
+#: Distance between compared patches, in voxels.
+_REACH = 2
+#: Edge of a patch, in voxels.
+_PATCH = 3
+#: How far, in voxels, a descriptor sees.
+SIGHT = _REACH + _PATCH // 2
+#: Intensity bins of the joint histogram, and how far they reach in standard deviations.
+_BINS, _RANGE = 24, 3.0
+
+
+@dataclass(frozen=True)
+class SelfSimilarity:
+    """MIND-SSC: how alike a voxel's neighbours are among themselves, whatever their brightness.
+
+    Heinrich et al., MICCAI 2013 (self-similarity context): patch distances between all pairs of the
+    axial neighbours that touch across an edge, 12 in 3D and 4 in 2D, through exp(-d / variance).
+
+    Attributes:
+        fixed: descriptors of the fixed volumes `(B, 12, *shape)`.
+        weight: where they count, `(B, 1, *shape)`.
+    """
+
+    fixed: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def prepare(cls, fixed: torch.Tensor, mask: torch.Tensor) -> "SelfSimilarity":
+        """Descriptors of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
+        return cls(self_similarity(fixed), mask.to(fixed.dtype))
+
+    def __call__(self, moved: torch.Tensor) -> torch.Tensor:
+        """One minus the mean absolute difference of descriptors, `(B,)` in 0..1."""
+        difference = (self.fixed - self_similarity(moved)).abs().mean(1, keepdim=True)
+        axes = tuple(range(1, difference.dim()))
+        total = self.weight.sum(axes).clamp(min=1e-6)
+        return 1 - (difference * self.weight).sum(axes) / total
+
+
+def self_similarity(volume: torch.Tensor) -> torch.Tensor:
+    """MIND-SSC descriptors `(B, C, *shape)` in 0..1 of volumes `(B, 1, *shape)`."""
+    ndim = volume.dim() - 2
+    neighbours = [
+        (_shifted(volume, axis, sign * _REACH), axis) for axis in range(ndim) for sign in (-1, 1)
+    ]
+    distances = torch.cat(
+        [
+            (a - b) ** 2
+            for (a, first), (b, second) in combinations(neighbours, 2)
+            if first != second
+        ],
+        dim=1,
+    )
+    distances = box_mean(distances, _PATCH)
+    distances = distances - distances.amin(1, keepdim=True)
+    variance = distances.mean(1, keepdim=True)
+    typical = variance.mean(dim=tuple(range(1, variance.dim())), keepdim=True).detach()
+    variance = torch.maximum(torch.minimum(variance, 1e3 * typical), 1e-3 * typical + 1e-9)
+    return torch.exp(-distances / variance)
+
+
+def _shifted(volume: torch.Tensor, axis: int, by: int) -> torch.Tensor:
+    """The volume moved along a spatial axis, its border repeated."""
+    size = volume.shape[2 + axis]
+    index = (torch.arange(size, device=volume.device) + by).clamp(0, size - 1)
+    return volume.index_select(2 + axis, index)
+
+
+@dataclass(frozen=True)
+class MutualInformation:
+    """Normalised mutual information (H(a) + H(b)) / H(a, b) - 1 by Parzen windows.
+
+    Studholme et al., Pattern Recognition 1999; windows as in Mattes et al., IEEE TMI 2003, but
+    Gaussian. Global, so it says little about a small region: meant for affine maps and for smooth
+    deformations.
+
+    Attributes:
+        fixed: share of each fixed voxel in each bin, weighted, `(B, bins, voxels)`.
+    """
+
+    fixed: torch.Tensor
+
+    @classmethod
+    def prepare(cls, fixed: torch.Tensor, mask: torch.Tensor) -> "MutualInformation":
+        """Windows of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
+        weight = mask.to(fixed.dtype).flatten(2)
+        weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-6)
+        return cls(_windows(fixed) * weight)
+
+    def __call__(self, moved: torch.Tensor) -> torch.Tensor:
+        """Normalised mutual information minus one, `(B,)` in 0..1."""
+        joint = torch.bmm(self.fixed, _windows(moved).transpose(1, 2))
+        first, second = joint.sum(2), joint.sum(1)
+        both = _entropy(joint.flatten(1)).clamp(min=1e-6)
+        return (_entropy(first) + _entropy(second)) / both - 1
+
+
+def _windows(volume: torch.Tensor) -> torch.Tensor:
+    """Share of every voxel in every bin, `(B, bins, voxels)`, of standardised volumes."""
+    values = volume.flatten(2).clamp(-_RANGE, _RANGE)
+    centres = torch.linspace(-_RANGE, _RANGE, _BINS, device=volume.device, dtype=volume.dtype)
+    width = 2 * _RANGE / (_BINS - 1)
+    share = torch.exp(-0.5 * ((values - centres[:, None]) / width) ** 2)
+    return share / share.sum(1, keepdim=True)
+
+
+def _entropy(probability: torch.Tensor) -> torch.Tensor:
+    return -(probability * (probability + 1e-12).log()).sum(1) / math.log(2)

@@ -1,0 +1,39 @@
+"""As many pairs at once as fit, and fewer where that was too many."""
+
+import pytest
+import torch
+
+from dreamorph.registration import batching
+
+
+def test_out_of_memory_halves_the_batch_and_loses_no_pair() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def work(part: slice) -> list[int]:
+        seen.append((part.start, part.stop))
+        if part.stop - part.start > 2:
+            raise torch.OutOfMemoryError("too much")
+        return list(range(part.start, part.stop))
+
+    results = batching.in_batches(7, 8, work)
+    assert [pair for result in results for pair in result] == list(range(7))
+    assert seen[:3] == [(0, 7), (0, 4), (0, 2)]
+
+
+def test_one_pair_that_does_not_fit_is_an_error() -> None:
+    def work(part: slice) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        batching.in_batches(2, 1, work)
+
+
+def test_the_batch_follows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        available = 8 * 2 * batching.BYTES_PER_VOXEL * 1000
+
+    monkeypatch.setattr(batching.psutil, "virtual_memory", lambda: Memory)
+    cpu = torch.device("cpu")
+    assert batching.batch_size(1000, cpu) == batching.LARGEST_BATCH["cpu"]
+    assert batching.batch_size(4000, cpu) == 2
+    assert batching.batch_size(10**9, cpu) == 1

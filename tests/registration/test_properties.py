@@ -1,0 +1,133 @@
+"""What must hold of any registration: analytic warps, orientation, gradients, devices."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamorph.registration import RegistrationConfig, VelocityConfig, register
+from dreamorph.registration.pyramid import Pairs
+from dreamorph.registration.svf import _Level
+from dreamorph.spatial import (
+    SpatialTransform,
+    extent,
+    gaussian_smooth,
+    identity_affine,
+    points_like,
+)
+from dreamorph.spatial.grid import sample
+from tests.registration.volumes import known_warp, texture
+
+QUICK = RegistrationConfig(affine=None, velocity=VelocityConfig(iterations=(20, 20, 20)))
+#: The same with hardly a penalty, so that the truth and not the smoothest map is best.
+FREE = RegistrationConfig(
+    affine=None, velocity=VelocityConfig(iterations=(20, 20, 20), diffusion=0.05, bending=0.02)
+)
+
+
+def swirl(points: torch.Tensor) -> torch.Tensor:
+    """A turn of the first two axes by up to 0.2 rad that fades with the distance, in mm."""
+    angle = 0.2 * torch.exp(-points.square().sum(1, keepdim=True) / (2 * 8.0**2))
+    x, y = points[:, :1], points[:, 1:2]
+    turned = [angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y]
+    return torch.cat([*turned, points[:, 2:]], dim=1)
+
+
+def wave(points: torch.Tensor) -> torch.Tensor:
+    """A shear by a sine of 1.5 mm and 20 mm length."""
+    return torch.cat(
+        [points[:, :1] + 1.5 * torch.sin(points[:, 1:2] * (2 * math.pi / 20)), points[:, 1:]], dim=1
+    )
+
+
+@pytest.mark.parametrize("warp", [swirl, wave])
+@pytest.mark.parametrize("shape", [(40, 36), (26, 28, 24)])
+def test_analytic_warps_are_recovered_to_a_quarter_of_a_voxel(warp, shape: tuple[int, ...]) -> None:
+    ndim = len(shape)
+    moving, points = texture(shape), points_like(shape, [1.0] * ndim)
+    truth = warp(points)
+    fixed = sample(moving, truth, extent(shape, [1.0] * ndim))
+    transform = register(fixed, moving, FREE, spacing=[1.0] * ndim).transform
+    inner = (slice(None), slice(None), *[slice(6, -6)] * ndim)
+    distance = (transform.points() - truth)[inner].norm(dim=1)
+    assert (points - truth)[inner].norm(dim=1).mean() > 0.5
+    assert distance.mean() < 0.25
+    assert not transform.folded().any()
+
+
+@settings(max_examples=3)
+@given(seed=st.integers(0, 100), size_mm=st.floats(0.3, 2.0))
+def test_maps_do_not_fold_and_their_inverse_leads_back(seed: int, size_mm: float) -> None:
+    shape = (32, 32)
+    moving, truth = texture(shape, seed), known_warp(shape, size_mm, seed + 1)
+    transform = register(truth.warp(moving), moving, QUICK, spacing=(1.0, 1.0)).transform
+    assert not transform.folded().any()
+    back = transform.inverse().map(transform.points())
+    assert (back - points_like(shape, (1.0, 1.0))).norm(dim=1).mean() < 0.05
+
+
+@pytest.mark.parametrize("axes", [(2,), (2, 3)])
+def test_orientation_of_the_arrays_does_not_matter(axes: tuple[int, ...]) -> None:
+    """Volumes stored as LAS, LPS or RAI give the mirrored map of those stored as RAS."""
+    shape = (20, 16, 24)
+    moving, truth = texture(shape), known_warp(shape, 1.0)
+    fixed = truth.warp(moving)
+    plain = register(fixed, moving, QUICK).transform.displacement()
+    mirrored = register(fixed.flip(axes), moving.flip(axes), QUICK).transform.displacement()
+    for axis in axes:
+        mirrored[:, axis - 2] *= -1
+    assert (mirrored.flip(axes) - plain).norm(dim=1).mean() < 0.05
+
+
+@pytest.mark.parametrize("similarity", ["lncc", "mind", "nmi"])
+@pytest.mark.parametrize("shape", [(7, 8), (5, 6, 5)])
+def test_the_loss_has_the_gradient_it_claims(similarity: str, shape: tuple[int, ...]) -> None:
+    ndim = len(shape)
+    generator = torch.Generator().manual_seed(5)
+    volumes = torch.randn(2, 1, 1, *shape, generator=generator, dtype=torch.float64)
+    volumes = torch.stack([gaussian_smooth(v, 1.0) for v in volumes]) * 4
+    labels = torch.stack([gaussian_smooth((v > 0).double(), 0.5) for v in volumes])
+    ones = torch.ones(1, 1, *shape, dtype=torch.float64)
+    pairs = Pairs(
+        volumes[0], volumes[1], ones, ones, labels[0], labels[1], tuple(float(n) for n in shape)
+    )
+    how = VelocityConfig(factor=1)
+    config = RegistrationConfig(similarity=similarity, velocity=how)
+    level = _Level(pairs, identity_affine(1, ndim), config, how)
+    level.points = level.points.double()
+    # off the lattice, where linear interpolation has no kinks
+    raw = 0.35 + 0.1 * torch.randn(1, ndim, *shape, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        level.loss, raw.requires_grad_(), eps=1e-6, atol=1e-4, rtol=1e-3, fast_mode=True
+    )
+
+
+def test_a_result_is_the_same_in_any_batch_and_order() -> None:
+    shape = (20, 22, 18)
+    moving, truth = texture(shape, batch=3), known_warp(shape, 1.0, batch=3)
+    fixed, masks = truth.warp(moving), torch.ones(3, 1, *shape)
+    masks[0, :, 3:] = 1
+    masks[1, ..., :5], masks[2, :, :4] = 0, 0
+    config = RegistrationConfig(preset="fast")
+    whole = register(fixed, moving, config, fixed_mask=masks, moving_mask=masks)
+    order = [2, 0]
+    part = register(
+        fixed[order], moving[order], config, fixed_mask=masks[order], moving_mask=masks[order]
+    )
+    apart = whole.transform[order].points() - part.transform.points()
+    assert apart.norm(dim=1).max() < 0.02
+
+
+@pytest.mark.gpu
+def test_cpu_and_gpu_agree() -> None:
+    shape = (32, 32, 28)
+    moving, truth = texture(shape), known_warp(shape, 1.0)
+    fixed = truth.warp(moving)
+    maps = [
+        register(fixed, moving, RegistrationConfig(device=device)).transform
+        for device in ("cpu", "cuda")
+    ]
+    assert isinstance(maps[1], SpatialTransform)
+    assert (maps[0].points() - maps[1].points()).norm(dim=1).mean() < 0.05
