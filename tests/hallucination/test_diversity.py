@@ -1,9 +1,15 @@
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from dreamorph.hallucination.diversity import _expected_coverage, diversity
+from dreamorph.hallucination.diversity import (
+    _aligned_limit,
+    _expected_coverage,
+    diversity,
+)
 from tests.hallucination.worlds import make_dreams, make_world, velocities, warps
 
 
@@ -29,6 +35,27 @@ def test_canary_dreams_that_are_copies_of_their_sources(world):
     found = diversity(world.with_dreams(dreams), world.config)
     assert found.passed is False
     assert "one source" in found.detail
+
+
+def test_canary_copies_are_caught_where_real_subjects_are_compared_without_their_pose(world):
+    pairs = world.evidence.pairs.assign(dice_affine=0.8)
+    evidence = replace(world.evidence, pairs=pairs)
+    sources = evidence.dreams.source_index.tolist()
+    still = replace(evidence.dreams.transforms, velocity=None)
+    copies = replace(evidence, dreams=make_dreams(evidence.reals, sources, still))
+    assert diversity(evidence, world.config).passed
+    found = diversity(copies, world.config)
+    assert found.passed is False
+    assert "one source 1.000 (rule <= 0.900)" in found.detail
+
+
+def test_the_overlap_without_pose_leaves_each_subject_out_once():
+    pairs = pd.DataFrame(
+        [("a", "b", 0.9), ("a", "c", 0.5), ("b", "c", 0.4), ("a", "a", 1.0), ("b", "d", None)],
+        columns=["fixed_subject", "moving_subject", "dice_affine"],
+    )
+    assert _aligned_limit(pairs) == pytest.approx(0.9)
+    assert np.isnan(_aligned_limit(pairs.drop(columns="dice_affine")))
 
 
 def test_canary_copies_without_labels(world):

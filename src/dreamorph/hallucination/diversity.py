@@ -2,14 +2,17 @@
 
 Two dreams of one source share its texture, so images are compared between different sources. The
 shape, however, comes from the prior: the labels of any two dreams should overlap no more than those
-of two real subjects. Coverage asks whether each real subject has dreams *of other subjects* in its
-neighbourhood; its own dreams do not count, so that copies of the sources cover nothing.
+of two real subjects. Dreams of one source share its pose, so they are held against real subjects
+whose pose and size an affine registration has taken away. Coverage asks whether each real subject
+has dreams *of other subjects* in its neighbourhood; its own dreams do not count, so that copies of
+the sources cover nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from dreamorph.hallucination.config import AuditConfig
@@ -89,12 +92,31 @@ def _overlaps(
     real_pairs, apart, together = pairs
     real = _overlap(reals.labels, real_pairs, reals.n_labels)
     limit = _real_limit(real, real_pairs, reals.subjects) + config.diversity_overlap_margin
+    aligned = _aligned_limit(evidence.pairs)
+    posed = limit if np.isnan(aligned) else max(limit, aligned + config.diversity_overlap_margin)
     labels = evidence.dreams.labels
     return [
-        Part(f"label overlap, {name}", float(found.mean()), limit, True)
-        for name, chosen in (("two sources", apart), ("one source", together))
+        Part(f"label overlap, {name}", float(found.mean()), bound, True)
+        for name, chosen, bound in (("two sources", apart, limit), ("one source", together, posed))
         if len(found := _overlap(labels, chosen, reals.n_labels))
     ]
+
+
+def _aligned_limit(pairs: pd.DataFrame) -> float:
+    """Label overlap of registered real pairs after their affine step; NaN where not known."""
+    if "dice_affine" not in pairs:
+        return float("nan")
+    known = pairs[
+        pairs["dice_affine"].notna() & (pairs["fixed_subject"] != pairs["moving_subject"])
+    ]
+    values = known["dice_affine"].to_numpy(float)
+    owners = list(zip(known["fixed_subject"], known["moving_subject"], strict=True))
+    means = [
+        values[[subject not in pair for pair in owners]].mean()
+        for subject in {s for pair in owners for s in pair}
+        if any(subject not in pair for pair in owners)
+    ]
+    return float(max(means, default=float("nan")))
 
 
 def _spread(evidence: DreamEvidence, pairs: Pairs) -> float:

@@ -105,7 +105,8 @@ class DreamEvidence:
     Attributes:
         reals: the cases the dreams come from.
         dreams: the accepted dreams, or a sample of them; `source_index` counts rows of `reals`.
-        pairs: one row per registered real pair, columns PAIR_COLUMNS (`pair_jacobians`).
+        pairs: one row per registered real pair, columns PAIR_COLUMNS (`pair_jacobians`), and where
+            labels are known `dice_affine`, their overlap after the affine step.
         lineage: one row per role and case, columns LINEAGE_COLUMNS (`lineage_rows`), with the roles
             `registration`, `prior`, `training` and `test`, and others at will.
         prior_fingerprint: of the prior every recipe must name; None accepts any.
