@@ -6,6 +6,7 @@ from itertools import product
 
 import torch
 
+from dreamorph.parallel import raise_if_stopped
 from dreamorph.registration.config import AffineConfig, RegistrationConfig
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import Agreement, correlation, prepare, sight
@@ -89,6 +90,7 @@ class _Search:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step_mm)
         agreement = _Agreement(pairs, self.config)
         for _ in range(iterations):
+            raise_if_stopped()
             optimiser.zero_grad()
             (-agreement(torch.linalg.matrix_exp(parameters * units)).sum()).backward()
             optimiser.step()

@@ -2,6 +2,7 @@
 
 import torch
 
+from dreamorph.parallel import raise_if_stopped
 from dreamorph.registration.config import RegistrationConfig, VelocityConfig
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import prepare, sight, soft_dice
@@ -73,6 +74,7 @@ class _Level:
         optimiser = torch.optim.Adam([raw], lr=step)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step)
         for _ in range(iterations):
+            raise_if_stopped()
             optimiser.zero_grad()
             self.loss(raw).sum().backward()
             optimiser.step()
