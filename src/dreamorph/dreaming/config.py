@@ -41,9 +41,10 @@ class ElasticWarpConfig(Config):
     """Random diffeomorphic warps: the opponent that a learned prior has to beat.
 
     Attributes:
-        sigma_mm: correlation length, standard deviation of the Gaussian that smooths the noise.
+        sigma_mm: standard deviation of the Gaussian that smooths the noise; None makes the warps as
+            rough as the dreams.
         energy: mean squared velocity in units of that of the dreams; one is equal energy.
     """
 
-    sigma_mm: float = Field(default=8.0, gt=0)
+    sigma_mm: float | None = Field(default=None, gt=0)
     energy: float = Field(default=1.0, gt=0)

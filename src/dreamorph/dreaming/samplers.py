@@ -10,6 +10,7 @@ import torch
 from dreamorph.dreaming.config import AffineWarpConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreamer import Dreamer
 from dreamorph.dreaming.dreams import Recipe
+from dreamorph.dreaming.strength import Strength
 from dreamorph.errors import DreamError
 from dreamorph.spatial.affine import affine_exp, identity_affine
 from dreamorph.spatial.smoothing import gaussian_smooth
@@ -63,13 +64,14 @@ class ElasticWarps:
         spacing_mm: Sequence[float],
         coarse: Sequence[int],
         config: ElasticWarpConfig,
-        energy: float,
+        dreams: Strength,
     ) -> None:
-        """`energy` is the mean squared velocity of dreams, mm^2 per voxel, summed over axes."""
+        """Warps as strong and as rough as the dreams, but for what `config` changes."""
         self.shape, self.spacing_mm, self.coarse = tuple(shape), tuple(spacing_mm), tuple(coarse)
         edges = [n * s for n, s in zip(self.shape, self.spacing_mm, strict=True)]
-        self.sigma = [config.sigma_mm * n / e for n, e in zip(coarse, edges, strict=True)]
-        self.deviation = math.sqrt(config.energy * energy / len(self.shape))
+        sigma_mm = config.sigma_mm or dreams.sigma_mm
+        self.sigma = [sigma_mm * n / e for n, e in zip(coarse, edges, strict=True)]
+        self.deviation = math.sqrt(config.energy * dreams.energy / len(self.shape))
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator

@@ -120,8 +120,9 @@ class DeformationPrior:
         self._at_sites: dict[str | None, SiteGaussian] = {}
         self._fit_affines()
         self.fingerprint = fingerprint(
-            FORMAT, self.config, self.members, self.classes, self.fields, self.affines
-        )
+            FORMAT, self.config, self.members, self.subjects, self.classes, self.fields,
+            self.affines,
+        )  # fmt: skip
         mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
         whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)
         self.diagnostics = diagnose(population, chosen, whole, self.config)

@@ -24,7 +24,7 @@ class Mark(NamedTuple):
 _ARMS = {
     "none": Mark("no augmentation", "#6e7781", "o"),
     "classic": Mark("classic", "#56b4e9", "s"),
-    "elastic": Mark("tuned random warp", "#0072b2", "D"),
+    "elastic": Mark("random warp", "#0072b2", "D"),
     "dream": Mark("dream", "#d55e00", "P"),
     "atlas": Mark("multi-atlas fusion (plain)", "#009e73", "^"),
 }

@@ -41,7 +41,8 @@ class TrainingConfig(Config):
 
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
-            changes their brightness, `elastic` adds tuned random warps, `dream` adds dreams.
+            changes their brightness, `elastic` adds random warps as strong and as rough as
+            the dreams, `dream` adds dreams.
         seeds: one network per arm and seed.
         steps: optimiser steps.
         batch_size: volumes per step.

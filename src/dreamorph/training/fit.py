@@ -38,6 +38,9 @@ from dreamorph.training.seeding import seed_for, seeded
 
 logger = logging.getLogger(__name__)
 
+#: Counts up whenever the same arguments would give other weights.
+VERSION = 2
+
 _LEARNERS: dict[str, type[Learner]] = {
     "segmentation": SegmentationLearner,
     "classification": ClassificationLearner,
@@ -243,7 +246,8 @@ def _key(arm: Arm, data: TrainingData, config: TrainingConfig, seed: int) -> str
     """Name of the checkpoints' folder: whatever shapes the result is part of it."""
     shared = config.model_dump(mode="json", exclude={"arms", "seeds", "progress"})
     contents = [data.images, data.labels, data.masks, data.classes, data.n_outputs]
-    return f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, arm.intensity, shared, contents)}"
+    mark = fingerprint(VERSION, arm.fingerprint, arm.intensity, shared, contents)
+    return f"{arm.name}-{seed}-{mark}"
 
 
 def _placed(data: TrainingData, device: torch.device) -> TrainingData:

@@ -22,6 +22,7 @@ from dreamorph.dreaming import (
 )
 from dreamorph.dreaming.dreamer import VERSION
 from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.dreaming.strength import Strength, strength_of
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import sources_of, task_of
 from dreamorph.prior import DeformationPrior
@@ -34,6 +35,7 @@ from dreamorph.training import (
     TrainingData,
 )
 from dreamorph.training import train_arms as learn
+from dreamorph.training.fit import VERSION as TRAINING
 from dreamorph.volumes.cohort import Cohort
 
 
@@ -48,12 +50,14 @@ def plan_arms(
     """One row per network to train, named after all that shapes it."""
     arms = _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
     marks = list(cohort.table.loc[cohort.indices("train"), "fingerprint"])
+    data = training_data(cohort)
     shared = training.model_dump(mode="json", exclude={"arms", "seeds", "progress", "device"})
+    given = (TRAINING, shared, marks, data.classes, data.n_outputs)
     rows = [
         {
             "arm": arm.name,
             "seed": seed,
-            "key": f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, shared, seed, marks)}",
+            "key": f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, seed, *given)}",
         }
         for seed in training.seeds
         for arm in arms
@@ -147,8 +151,8 @@ def _arms(
     """The wanted arms; each is the one before it and one thing more."""
     shape, spacing = cohort.shape, cohort.spacing_mm
     plain = IdentityWarps(shape, spacing)
-    energy = dream_energy(prior, recipes)
-    random = ElasticWarps(shape, spacing, prior.fields.shape[2:], elastic, energy)
+    strength = dream_strength(prior, recipes)
+    random = ElasticWarps(shape, spacing, prior.fields.shape[2:], elastic, strength)
     dreams = DreamWarps(Dreamer(prior), recipes, sources_of(cohort).cases, shape)
     warps: dict[str, WarpSampler] = {
         "none": plain,
@@ -159,7 +163,7 @@ def _arms(
     parts: dict[str, list[Any]] = {
         "none": [],
         "classic": [affine],
-        "elastic": [affine, elastic, energy],
+        "elastic": [affine, elastic, asdict(strength)],
         "dream": [
             VERSION,
             affine,
@@ -173,11 +177,14 @@ def _arms(
     ]
 
 
-def dream_energy(prior: DeformationPrior, recipes: list[Recipe]) -> float:
-    """Mean squared velocity of the accepted dreams, mm^2 per voxel and summed over axes."""
+def dream_strength(prior: DeformationPrior, recipes: list[Recipe]) -> Strength:
+    """How strong and how rough the accepted dreams are."""
     rows = {case: row for row, case in enumerate(prior.members)}
-    total = 0.0
-    for recipe in recipes:
-        field = prior.draw(recipe.seed, recipe.cls, recipe.scale).field
-        total += float((prior.fields[rows[recipe.source]] - field).square().sum(0).mean())
-    return total / max(1, len(recipes))
+    return strength_of(
+        (
+            prior.fields[rows[recipe.source]]
+            - prior.draw(recipe.seed, recipe.cls, recipe.scale).field
+            for recipe in recipes
+        ),
+        prior.extent_mm,
+    )

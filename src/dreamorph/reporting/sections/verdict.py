@@ -25,7 +25,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "word": VERDICT_WORDS[verdict],
         "symbol": VERDICT_SYMBOLS[verdict],
         "statements": [
-            against(inputs, RANDOM, "the tuned random warp"),
+            against(inputs, RANDOM, "the random warp"),
             against(inputs, plain, plain_name),
             hallucination(inputs),
         ],
