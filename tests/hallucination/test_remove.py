@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -99,6 +100,19 @@ def test_truly_empty_volumes_set_the_bound():
     assert found.rule.startswith("mean <= 95th percentile on truly empty")
     assert found.passed
     assert finding(always, volumes(6, empty=6)).threshold > 0.2
+
+
+def test_canary_one_structure_drawn_from_habit_among_others_that_are_not():
+    tests = volumes()
+    good = measure_removal(sees, replace(tests, name="good"), CONFIG)
+    bad = measure_removal(always, replace(tests, name="bad"), CONFIG)
+    for parts in ((good, bad), (bad, good)):
+        table = pd.concat(parts, ignore_index=True)
+        found = remove(replace(net_evidence(), removal=table), CONFIG)
+        assert found.passed is False
+        assert found.value == finding(always).value
+        assert "good: 0.00 mL" in found.detail
+        assert "bad: 0." in found.detail
 
 
 def test_not_measured_fails():

@@ -19,6 +19,7 @@ REMOVAL_COLUMNS = (
     "arm",
     "case",
     "subject",
+    "structure",
     "condition",
     "structure_ml",
     "painted_ml",

@@ -6,11 +6,11 @@ Where truly empty volumes exist, false positives must not exceed the 95th percen
 Cropped cohorts have none: the sham places then serve as the empty controls, with a floor of 10 % of
 the structure's volume, because painting out leaves traces. Two guards keep the check honest: a net
 that misses the structure when it is there proves nothing, and neither does one that the painting
-itself upsets.
+itself upsets. Structures are painted out one at a time, and the worst decides.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -40,6 +40,7 @@ class TestImages:
     Attributes:
         spacing_mm: voxel size.
         structure: the label to paint out; None: all labels together.
+        name: what it is called in the table.
     """
 
     __test__ = False
@@ -51,6 +52,7 @@ class TestImages:
     subjects: list[str]
     spacing_mm: tuple[float, ...]
     structure: int | None = None
+    name: str = "all labels"
 
 
 def measure_removal(
@@ -75,7 +77,8 @@ def measure_removal(
         # a generator per case, so that the order and number of cases do not matter
         generator = np.random.default_rng([config.seed, index])
         for condition, numbers in _measure_case(predict, tests, index, config, generator):
-            rows.append((arm, tests.cases[index], tests.subjects[index], condition, *numbers))
+            who = (arm, tests.cases[index], tests.subjects[index], tests.name, condition)
+            rows.append((*who, *numbers))
     return pd.DataFrame(rows, columns=list(REMOVAL_COLUMNS))
 
 
@@ -89,10 +92,27 @@ def measure_removal(
     needs_labels=True,
 )
 def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
-    """False positives of the judged arm against empty or sham controls."""
+    """False positives of the judged arm against empty or sham controls, structure by structure."""
     table = evidence.removal
     if table is None or not len(table := table[table["arm"] == evidence.arm]):
         return Finding(float("nan"), None, RULE_SHAM, 0, False, "not measured for this arm")
+    found = {
+        str(name): _one_structure(part, config)
+        for name, part in table.groupby("structure", sort=False)
+    }
+    worst = max(found.values(), key=_badness)
+    detail = "; ".join(f"{name}: {one.detail}" for name, one in found.items())
+    return replace(worst, detail=detail)
+
+
+def _badness(finding: Finding) -> tuple[int, float]:
+    """Failed before not assessable before passed, then by how far beyond the threshold."""
+    order = {False: 2, None: 1, True: 0}
+    ratio = finding.value / finding.threshold if finding.threshold else finding.value
+    return order[finding.passed], ratio if np.isfinite(ratio) else np.inf
+
+
+def _one_structure(table: pd.DataFrame, config: AuditConfig) -> Finding:
     by = {name: part for name, part in table.groupby("condition")}
     if "removed" not in by or "intact" not in by:
         return Finding(float("nan"), None, RULE_SHAM, 0, False, "no volume with the structure")
@@ -101,7 +121,7 @@ def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
     value, n = float(per_subject.mean(skipna=False)), len(per_subject)
     structure = float(intact["structure_ml"].mean())
     detail = (
-        f"{removed['components'].mean():.1f} components a volume, "
+        f"{value:.2f} mL in {removed['components'].mean():.1f} components a volume, "
         f"{100 * value / structure:.1f} % of the structure's {structure:.2f} mL"
     )
     truly_empty = empty is not None and empty["subject"].nunique() >= config.min_test_subjects

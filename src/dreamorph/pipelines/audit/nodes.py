@@ -1,5 +1,7 @@
 """Nodes of the audit step."""
 
+import dataclasses
+
 import pandas as pd
 import torch
 
@@ -83,7 +85,11 @@ def paint_out(cohort: Cohort, plan: pd.DataFrame, arms: Items, audit: AuditConfi
         subjects=[str(s) for s in tests.table["subject"]],
         spacing_mm=tests.spacing_mm,
     )
-    return measure_removal(answer, shown, audit)
+    tables = [
+        measure_removal(answer, dataclasses.replace(shown, structure=label, name=name), audit)
+        for label, name in cohort.label_names.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def audit_nets(
