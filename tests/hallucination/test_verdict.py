@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from dreamorph.hallucination import CheckResult, expected_checks, overall_verdict, tags
+from dreamorph.hallucination import EXPECTED, CheckResult, overall_verdict, tags
 
+NAMES = (*EXPECTED["dreams"], *EXPECTED["nets"])
 CLAIMS = ("baseline_first", "dream_ablation")
 
 
@@ -16,7 +17,7 @@ def results(**verdicts):
             severity="claim" if name in CLAIMS else "gate",
             verdict=verdicts.get(name, "pass"),
         )
-        for name in expected_checks()
+        for name in NAMES
     ]
 
 
@@ -36,7 +37,7 @@ def test_verdict(verdicts, expected):
     assert overall_verdict(results(**verdicts)) == expected
 
 
-@pytest.mark.parametrize("name", expected_checks())
+@pytest.mark.parametrize("name", NAMES)
 def test_canary_each_missing_check_fails_the_run(name):
     assert overall_verdict([r for r in results() if r.name != name]) == "fail"
 
@@ -46,10 +47,20 @@ def test_nothing_at_all_fails():
 
 
 def test_one_stage_alone():
-    dreams = [r for r in results() if r.name in expected_checks(["dreams"])]
+    dreams = [r for r in results() if r.name in EXPECTED["dreams"]]
     assert overall_verdict(dreams, ["dreams"]) == "pass"
 
 
 def test_tags():
     assert tags(results(baseline_first="fail")) == {"baseline_first": "not better than plain"}
     assert tags(results()) == {}
+
+
+def test_a_check_that_does_not_apply_is_no_claim_that_failed():
+    rows = [
+        replace(r, severity="claim", verdict="not_assessable", detail="does not apply: no labels")
+        if r.name == "remove"
+        else r
+        for r in results()
+    ]
+    assert tags(rows) == {}

@@ -21,14 +21,14 @@ ROW: dict[str, Any] = {
 
 def judged(inputs: ReportInputs, **changes: Any) -> tuple[str, str, str]:
     table = pd.DataFrame([ROW | changes])
-    statement = against(replace(inputs, comparisons=table), "elastic", "the tuned random warp")
+    statement = against(replace(inputs, comparisons=table), "elastic", "the random warp")
     return statement.answer, statement.sentence, statement.tone
 
 
 def test_a_clear_gain(complete: ReportInputs) -> None:
     answer, sentence, tone = judged(complete)
     assert (answer, tone) == ("Yes", "good")
-    assert "0.840 with dreams, 0.820 with tuned random warp: difference +0.020" in sentence
+    assert "0.840 with dreams, 0.820 with random warp: difference +0.020" in sentence
     assert "interval +0.010 to +0.030, p = 0.020 (exact Wilcoxon, Holm), 12 test" in sentence
 
 

@@ -27,7 +27,7 @@ def compare_arms(
     case_table: pd.DataFrame,
     pairs: Sequence[tuple[str, str]],
     metric: str = "dice",
-    rng: np.random.Generator | None = None,
+    seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> pd.DataFrame:
     """Paired differences `first - second` of a metric.
@@ -37,7 +37,7 @@ def compare_arms(
             cases, labels and seeds, all averaged. Rows with NaN do not count.
         pairs: arms to compare. Arms without a common subject give a row that says so.
         metric: column to compare.
-        rng: of the bootstrap; None is seeded with 0.
+        seed: of the bootstrap, the same for every comparison.
         confidence: of the interval.
 
     Returns:
@@ -45,9 +45,8 @@ def compare_arms(
         lower, upper, p, p_holm, note. Below six subjects p is None and the note begins with
         'underpowered'.
     """
-    rng = rng or np.random.default_rng(0)
     means = subject_means(case_table, metric)
-    rows = [_compare(means, first, second, rng, confidence) for first, second in pairs]
+    rows = [_compare(means, first, second, seed, confidence) for first, second in pairs]
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["metric"] = metric
     # Columns of objects keep None apart from a number that is not one.
@@ -126,13 +125,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _compare(
-    means: pd.DataFrame, first: str, second: str, rng: np.random.Generator, confidence: float
+    means: pd.DataFrame, first: str, second: str, seed: int, confidence: float
 ) -> dict[str, Any]:
     both = means.reindex(columns=list(dict.fromkeys((first, second)))).dropna()
     values = both[first].to_numpy(), both[second].to_numpy()
     difference = values[0] - values[1]
     count = len(difference)
-    lower, upper = bootstrap_interval(difference, rng, confidence)
+    lower, upper = bootstrap_interval(difference, np.random.default_rng(seed), confidence)
     enough = count >= FEWEST_SUBJECTS
     return {
         "first": first,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dreamorph.evaluation.statistics import bootstrap_interval, wilcoxon_exact
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
-from dreamorph.hallucination.statistics import subject_bootstrap, wilcoxon_exact
 
 _KEYS = ["case", "label"]
 
@@ -56,7 +56,7 @@ def paired_difference(
         return Difference(nan, nan, nan, nan, n, problem)
     a, b = _per_subject(first, metric), _per_subject(second, metric)
     values = (a - b.reindex(a.index)).to_numpy(float)
-    low, high = subject_bootstrap(values, config.confidence, config.bootstrap, config.seed)
+    low, high = bootstrap_interval(values, np.random.default_rng(config.seed), config.confidence)
     return Difference(float(values.mean()), low, high, wilcoxon_exact(values), len(values))
 
 

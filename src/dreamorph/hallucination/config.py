@@ -46,7 +46,6 @@ class AuditConfig(Config):
     seed: int = Field(default=0, ge=0)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of ranges, intervals and bounds; 1 - confidence is the level of each family of tests."""
-    bootstrap: int = Field(default=2000, ge=200)
     severity: dict[str, Severity] = Field(default_factory=dict)
     """Check name -> severity, to override a check's own: a gate decides, a claim is tagged."""
 

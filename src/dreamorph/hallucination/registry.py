@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dreamorph.hallucination.config import EXPECTED, AuditConfig, Severity, Stage
-from dreamorph.hallucination.result import CheckResult, Finding, judge
+from dreamorph.hallucination.result import DOES_NOT_APPLY, CheckResult, Finding, judge
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         if spec.needs_labels and evidence.n_labels == 0:
             severity = "claim"
             finding = Finding(
-                float("nan"), None, "-", 0, None, "does not apply: the cohort has no labels"
+                float("nan"), None, "-", 0, None, f"{DOES_NOT_APPLY}: the cohort has no labels"
             )
         else:
             finding = spec.function(evidence, config)

@@ -11,6 +11,9 @@ from dreamorph.hallucination.config import Severity, Stage
 
 Verdict = Literal["pass", "fail", "not_assessable"]
 
+#: How the detail of a check begins that the cohort gives no occasion for.
+DOES_NOT_APPLY = "does not apply"
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from dreamorph.hallucination.config import EXPECTED, Stage
 from dreamorph.hallucination.registry import missing
-from dreamorph.hallucination.result import CheckResult, Verdict
+from dreamorph.hallucination.result import DOES_NOT_APPLY, CheckResult, Verdict
 
 
 def overall_verdict(
@@ -33,7 +33,9 @@ def tags(results: Iterable[CheckResult]) -> dict[str, str]:
     return {
         row.name: wording.get(row.name, "not shown")
         for row in results
-        if row.severity == "claim" and row.verdict != "pass"
+        if row.severity == "claim"
+        and row.verdict != "pass"
+        and not row.detail.startswith(DOES_NOT_APPLY)
     }
 
 

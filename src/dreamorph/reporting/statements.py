@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from dreamorph.evaluation import CONFIDENCE, subject_means
+from dreamorph.hallucination.result import DOES_NOT_APPLY
 from dreamorph.reporting.inputs import DREAM, ReportInputs
 from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
@@ -23,7 +24,6 @@ from dreamorph.volumes.records import rows as records
 #: Largest p-value that counts.
 LEVEL = round(1 - CONFIDENCE, 6)
 #: How a check says that a cohort of this kind is not its business.
-_NOT_MEANT = "does not apply"
 _NUMBERS = ("mean_first", "mean_second", "difference", "lower", "upper")
 _ANSWERS = {
     "pass": "No sign of it was found",
@@ -112,7 +112,7 @@ def claims(inputs: ReportInputs) -> str:
     if inputs.checks.empty:
         return ""
     own = inputs.checks[(inputs.checks["severity"] == "claim")]
-    own = own[~own["detail"].astype(str).str.startswith(_NOT_MEANT)]
+    own = own[~own["detail"].astype(str).str.startswith(DOES_NOT_APPLY)]
     names = list(own.loc[own["verdict"] != "pass", "name"])
     if not names:
         return ""

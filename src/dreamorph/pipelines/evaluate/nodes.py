@@ -111,7 +111,7 @@ def collect_scores(
         values = {str(arm): {"test": _means(part)} for arm, part in cases.groupby("arm")}
     pairs = [*COMPARISONS, ("dream", plain_arm), ("elastic", plain_arm)]
     known = [pair for pair in pairs if set(pair) <= set(cases["arm"])]
-    comparisons = compare_arms(cases, known, metric, rng)
+    comparisons = compare_arms(cases, known, metric, evaluation.seed)
     own = values.get("dream", {}).get("test", {})
     return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
 
