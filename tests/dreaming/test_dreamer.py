@@ -12,6 +12,7 @@ from dreamorph.dreaming import (
     ElasticWarpConfig,
     ElasticWarps,
     IdentityWarps,
+    samplers,
 )
 from dreamorph.dreaming.dreams import recipes_from_table, recipes_to_table
 from dreamorph.dreaming.samplers import random_affine
@@ -189,3 +190,21 @@ def test_random_warps_are_as_strong_and_as_rough_as_what_was_measured() -> None:
     assert found.energy == pytest.approx(3.0, rel=0.1)
     assert found.sigma_mm == pytest.approx(6.0, rel=0.1)
     assert strength_of([], extent).energy == 0
+
+
+def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prior = make_prior()
+    dreamer = Dreamer(prior)
+    recipes = dreamer.recipes(5, [0, 1, 2], generator())
+    warps = DreamWarps(dreamer, recipes, prior.members, SHAPE)
+    members = torch.arange(3)
+    first = warps.sample(members, torch.Generator().manual_seed(4))[1]
+    kept = warps.sample(members, torch.Generator().manual_seed(4))[1]
+    monkeypatch.setattr(samplers, "POOL_BYTES", 0)
+    fresh = DreamWarps(dreamer, recipes, prior.members, SHAPE)
+    drawn = fresh.sample(members, torch.Generator().manual_seed(4))[1]
+    for other in (kept, drawn):
+        assert torch.equal(first.points(), other.points())
+    assert not fresh._drawn

@@ -14,7 +14,10 @@ from dreamorph.dreaming.strength import Strength
 from dreamorph.errors import DreamError
 from dreamorph.spatial.affine import affine_exp, identity_affine
 from dreamorph.spatial.smoothing import gaussian_smooth
-from dreamorph.spatial.transform import SpatialTransform
+from dreamorph.spatial.transform import SpatialTransform, concatenate
+
+#: Maps of a pool of dreams are kept up to this size.
+POOL_BYTES = 2**30
 
 
 class WarpSampler(Protocol):
@@ -111,17 +114,28 @@ class DreamWarps:
         self.dreamer, self.recipes, self.shape = dreamer, list(recipes), tuple(shape)
         self.rows = {case: row for row, case in enumerate(cases)}
         self.fraction = fraction
+        self._drawn: dict[int, SpatialTransform] = {}
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, SpatialTransform]:
         """A dream of any source in place of each member, or the member unmoved."""
-        picks = torch.randint(len(self.recipes), (len(members),), generator=generator)
-        chosen = [self.recipes[int(k)] for k in picks]
-        transform = self.dreamer.transforms(chosen, self.shape)
+        picks = torch.randint(len(self.recipes), (len(members),), generator=generator).tolist()
+        chosen = [self.recipes[k] for k in picks]
+        transform = concatenate([self._transform(k) for k in picks])
         sources = torch.tensor([self.rows[r.source] for r in chosen])
         still = torch.rand(len(members), generator=generator) >= self.fraction
         return torch.where(still, members, sources), _freeze(transform, still)
+
+    def _transform(self, index: int) -> SpatialTransform:
+        """The map of one recipe, drawn once: a pool is shown many times over."""
+        if index not in self._drawn:
+            one = self.dreamer.transforms([self.recipes[index]], self.shape)
+            size = 0 if one.velocity is None else one.velocity.nbytes
+            if (len(self._drawn) + 1) * size > POOL_BYTES:
+                return one
+            self._drawn[index] = one
+        return self._drawn[index]
 
 
 def random_affine(
