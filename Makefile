@@ -53,7 +53,7 @@ clean:
 	@touch .venv/.ready-to-run
 
 define set-up
-	@if [ ! -x $(BIN)/python ]; then \
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 	  python=""; \
 	  for each in $(PYTHON) python3 python3.11 python3.12 python3.13; do \
 	    if "$$each" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then \

@@ -25,6 +25,12 @@ class Work(Config):
     fail: str = ""
 
 
+def is_current(done: Any, key: str, work: Work) -> bool:
+    """Whether the item is there and was made with this scale."""
+    item = done.get(key)
+    return item is not None and item["fingerprint"] == str(work.scale)
+
+
 def make_items(work: Work, log: str, items_done: Any) -> Iterator[dict[str, Any]]:
     """Yield each item that is not there yet, and note that it was computed."""
     if work.fail == "items":
@@ -32,7 +38,7 @@ def make_items(work: Work, log: str, items_done: Any) -> Iterator[dict[str, Any]
     keys = [f"item_{i}" for i in range(work.items)]
     yield items_done.stale(keys)
     for i, key in enumerate(keys):
-        if items_done.is_current(key, str(work.scale)):
+        if is_current(items_done, key, work):
             continue
         time.sleep(work.seconds)
         with Path(log).open("a") as stream:
@@ -43,7 +49,7 @@ def make_items(work: Work, log: str, items_done: Any) -> Iterator[dict[str, Any]
 def make_arms(work: Work, arms_done: Any) -> Iterator[dict[str, Any]]:
     """Two arms with curves."""
     for i, name in enumerate(("elastic", "dream")):
-        if arms_done.is_current(name, str(work.scale)):
+        if is_current(arms_done, name, work):
             continue
         yield {
             name: {

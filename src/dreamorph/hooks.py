@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from kedro.pipeline.node import Node
 from mlflow.tracking import MlflowClient
 from pydantic import BaseModel
 
+from dreamorph.tracking.anonymous import anonymise
 from dreamorph.tracking.declared import Recorder
 from dreamorph.tracking.failures import check_parameters, one_line, scrub
 from dreamorph.tracking.metrics import log_params
@@ -34,6 +36,9 @@ logging.getLogger("kedro_mlflow").setLevel(logging.ERROR)
 
 SQLITE = "sqlite:///"
 VERDICT, UNDECIDED = "verdict", "not_assessable"
+#: A tag, and the catalog entry that the report reads.
+COMMIT = "git_commit"
+_OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at .*>")
 
 
 class ParameterHook:
@@ -80,6 +85,8 @@ class TrackingHook(MlflowHook):
     run_id: str | None
     recorder: Recorder | None = None
     study = ""
+    commit = ""
+    _project = Path()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -92,7 +99,26 @@ class TrackingHook(MlflowHook):
         context.config_loader["mlflow"] = config
         self.run_id = None  # of an earlier session in this process
         self.study = getattr(context.config_loader, "study", str)()
+        self._project = Path(context.project_path)
+        anonymise()
         super().after_context_created(context)
+
+    @hook_impl
+    def after_catalog_created(
+        self,
+        catalog: DataCatalog,
+        conf_catalog: dict[str, Any],
+        conf_creds: dict[str, Any],
+        parameters: dict[str, Any],
+        save_version: str,
+        load_versions: dict[str, str],
+    ) -> None:
+        """Take the commit, once: a run's tag and its report must name the same one."""
+        self.commit = git_commit(self._project)
+        catalog[COMMIT] = self.commit
+        super().after_catalog_created(
+            catalog, conf_catalog, conf_creds, parameters, save_version, load_versions
+        )
 
     @hook_impl
     def before_pipeline_run(
@@ -106,7 +132,8 @@ class TrackingHook(MlflowHook):
             logger.info("MLflow run %s was left by a killed process: marked KILLED", run_id)
         # kedro-mlflow makes tags of these, and paths may name patients.
         hidden = dict.fromkeys(("project_path", "runtime_params", "extra_params"))
-        super().before_pipeline_run(run_params | hidden, pipeline, catalog)
+        shown = {"runner": _OBJECT.sub(r"\1", str(run_params.get("runner") or ""))}
+        super().before_pipeline_run(run_params | hidden | shown, pipeline, catalog)
         if not self._is_mlflow_enabled or self.run_id is None:
             return
         self.recorder = Recorder(client, self.run_id, catalog)
@@ -116,7 +143,7 @@ class TrackingHook(MlflowHook):
         mlflow.set_tags(
             {
                 VERDICT: known.get(VERDICT, UNDECIDED),
-                "git_commit": git_commit(Path(run_params["project_path"])),
+                COMMIT: self.commit,
                 "study": self.study,
                 **process_tags(),
             }
@@ -163,16 +190,16 @@ class TrackingHook(MlflowHook):
         catalog: DataCatalog,
     ) -> None:
         """Close the run as FAILED with the one line that says why."""
-        self.close("FAILED", scrub(one_line(error)))
+        self.close("FAILED", one_line(error))
 
     def close(self, status: str, reason: str) -> None:
-        """Close this process's run, if one is open, with a status and a reason."""
+        """Close this process's run, if one is open, with a status and a reason without paths."""
         run_id, self.run_id, self.recorder = self.run_id, None, None
         if run_id is None:
             return
         try:
             client: MlflowClient = self.mlflow_config.server._mlflow_client
-            client.set_tag(run_id, "error", reason)
+            client.set_tag(run_id, "error", scrub(reason))
             if not self._already_active_mlflow:  # else it belongs to whoever opened it
                 while mlflow.active_run():
                     mlflow.end_run(status)
@@ -187,7 +214,7 @@ class TrackingHook(MlflowHook):
         try:
             yield
         except Exception as error:
-            self.close("FAILED", scrub(one_line(error)))
+            self.close("FAILED", one_line(error))
             raise
 
     def _announce(self, recorder: Recorder) -> None:

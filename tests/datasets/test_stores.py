@@ -81,15 +81,6 @@ def test_none_removes_an_item(store: AtomicStore) -> None:
     store.save({"never there": None})
 
 
-def test_is_current_compares_fingerprints(store: AtomicStore) -> None:
-    store.save({"a": {"fingerprint": "f"}, "b": {}})
-    items = store.load()
-    assert items.is_current("a", "f")
-    assert not items.is_current("a", "g")
-    assert not items.is_current("b", "f")
-    assert not items.is_current("absent", "f")
-
-
 @pytest.mark.parametrize("keep", [0, 1, 0.5, 0.99])
 def test_a_truncated_item_is_absent(
     store: AtomicStore, keep: float, caplog: pytest.LogCaptureFixture

@@ -22,6 +22,17 @@ from dreamorph.pipelines.train.nodes import build
 from tests.pipelines.conftest import Workplace, make_workplace
 
 DATA = "data"
+#: What a run makes, in its order. The first is the folder of patients, not yet whole.
+MOMENTS = (
+    "data/01_raw/.tmp*/*/*",
+    *(f"data/*/tiny/{name}/*" for name in ("plain_scores", "affine_pairs", "pairs")),
+    "data/*/tiny/prior.pt",
+    *(f"data/*/tiny/{name}/*" for name in ("judged_dreams", "dreams", "checkpoints", "arms")),
+    "data/*/tiny/removal.csv",
+    "data/*/tiny/scores/*",
+    "data/*/tiny/checks.csv",
+    "data/*/tiny/report.html",
+)
 ARMS = {"none", "classic", "elastic", "dream"}
 
 
@@ -168,10 +179,10 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     finished: Workplace, tmp_path: Path
 ) -> None:
-    """Killed as soon as each kind of item appears; then the same command finishes the work."""
+    """Killed as soon as each kind of result appears; then the same command finishes the work."""
     broken = make_workplace(tmp_path)
-    for folder in ("affine_pairs", "pairs", "judged_dreams", "checkpoints", "arms", "scores"):
-        kill_once_there(broken, folder)
+    for moment in MOMENTS:
+        kill_once_there(broken, moment)
     result = broken.run("--env", "tiny")
     assert result.returncode == 0, result.stderr[-3000:]
     scores = table(broken, "cases").sort_values(["arm", "case", "label"], ignore_index=True)
@@ -184,8 +195,9 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     assert leftovers == []
 
 
-def kill_once_there(workplace: Workplace, folder: str) -> None:
-    """Start a run and kill it without warning when something new appears in a folder."""
+def kill_once_there(workplace: Workplace, pattern: str) -> None:
+    """Start a run and kill it without warning when something that was not there appears."""
+    assert not list(workplace.root.glob(pattern)), f"{pattern} was there before"
     process = subprocess.Popen(
         workplace.command("--env", "tiny"),
         cwd=workplace.root,
@@ -196,11 +208,10 @@ def kill_once_there(workplace: Workplace, folder: str) -> None:
     )
     try:
         deadline = time.monotonic() + 300
-        pattern = f"{DATA}/*/tiny/{folder}/*"
         while process.poll() is None and not list(workplace.root.glob(pattern)):
-            assert time.monotonic() < deadline, f"nothing ever appeared in {folder}"
-            time.sleep(0.05)
-        assert process.poll() is None, f"the run ended before {folder} could be interrupted"
+            assert time.monotonic() < deadline, f"there never was {pattern}"
+            time.sleep(0.005)
+        assert process.poll() is None, f"the run ended before {pattern} could be interrupted"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -114,13 +114,31 @@ def test_good_parameters_pass() -> None:
 @pytest.mark.parametrize(
     ("text", "scrubbed"),
     [
-        ("no folder /data/ward 3/x", "no folder ward 3/x"),
-        ("no folder /data/doe_jane/scan.nii.gz here", "no folder scan.nii.gz here"),
-        ("../shared/data/Task04: empty", "Task04: empty"),
-        ("~/scans/a.nii, b", "a.nii, b"),
+        ("no folder /data/ward 3/x", "no folder [path]"),
+        ("no folder /data/doe_jane/scan.nii.gz here", "no folder [path]"),
+        ("../shared/data/Task04: empty", "[path]: empty"),
+        ("~/scans/a.nii, b", "[path]"),
+        ("'/data/John Doe/scan.nii.gz' is cut", "'[path]' is cut"),
+        ("cut: /data/John Doe/scan.nii.gz; repair it", "cut: [path]; repair it"),
+        ("'/data/Sean O'Hara/x.nii' is cut", "'[path]' is cut"),
+        ("/data/O'Hara/x", "[path]"),
+        ("see file:///home/u/x", "see [path]"),
+        ("see sqlite:////home/u/x", "see [path]"),
+        (r"C:\data\Anna\x: empty", "[path]: empty"),
+        (r"D:/data/Anna/x: empty", "[path]: empty"),
+        (r"\\host\Anna: empty", "[path]: empty"),
+        ("PosixPath('/data/Anna/x')", "PosixPath('[path]')"),
+        ("cohort.path: data/John Doe does not exist", "cohort.path: [path]"),
+        ("unexpected OSError: John Doe/scan is cut", "unexpected OSError: [path]"),
+        ("volume: Doe John.nii.gz is cut; repair it", "volume: [path]; repair it"),
+        ("~doe/x", "[path]"),
         ("rate 1/2 and a/b", "rate 1/2 and a/b"),
-        ("'C' and https://host/x", "'C' and https://host/x"),
+        ("'C' and https://host/x", "'C' and [path]"),
+        (
+            "parameter 'a.b' = -1.5 is not valid: it's 3; no",
+            "parameter 'a.b' = -1.5 is not valid: it's 3; no",
+        ),
     ],
 )
-def test_paths_lose_their_folders(text: str, scrubbed: str) -> None:
+def test_no_path_is_left(text: str, scrubbed: str) -> None:
     assert scrub(text) == scrubbed

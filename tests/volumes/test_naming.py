@@ -3,19 +3,25 @@
 import pytest
 
 from dreamorph.errors import CohortError
+from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.naming import are_study_codes, published, published_names
 from dreamorph.volumes.records import CaseFiles, frame
+from dreamorph.volumes.scan import scan
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["hippocampus_025", "hippocampus_026"], True),
-        (["STS_001", "STS_050"], True),
+        (["hippocampus_025", "hippocampus_026"], False),
+        (["STS_001", "STS_050"], False),
+        (["Mueller_1", "Mueller_2"], False),
+        (["sub-Mueller1", "sub-Mueller2"], False),
+        (["patient_1", "patient_2"], True),
+        (["sim_001", "sim_002"], True),
         (["sub-01", "sub-02"], True),
         (["sub-01_ses-1", "sub-01_ses-2"], True),
         (["case1", "case12"], True),
-        (["left-lung-1", "left-lung-2"], True),
+        (["left-scan-1", "left-scan-2"], True),
         (["Doe_001", "Smith_002"], False),
         (["scan_19810304", "scan_19770911"], False),
         (["Doe_John", "Doe_Jane"], False),
@@ -26,6 +32,44 @@ from dreamorph.volumes.records import CaseFiles, frame
 )
 def test_study_codes(names, expected):
     assert are_study_codes(names) is expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "data_set", "expected"),
+    [
+        ("hippocampus_", "Hippocampus Task04_Hippocampus", True),
+        ("hippocampus_", " hippocampus_dirty", True),
+        ("STS_", " Dataset040_STS_CT", True),
+        ("BRATS_", "BRATS Task01_BrainTumour", True),
+        ("BraTS2021_", "BraTS2021", False),
+        ("hepaticvessel_", " Task08_HepaticVessel", True),
+        ("left-lung-", "Lung", True),
+        ("Ott_", "Cottage", False),
+        ("Mueller_", "Hippocampus Task04_Hippocampus", False),
+        ("lung_Mueller_", "Lung", False),
+    ],
+)
+def test_a_data_sets_own_name_is_no_persons(prefix, data_set, expected):
+    assert are_study_codes([f"{prefix}001", f"{prefix}002"], data_set) is expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "prefix", "kept"),
+    [("Task04_Hippocampus", "hippocampus", True), ("Task04_Hippocampus", "Mueller", False)],
+)
+def test_names_of_a_prepared_data_set(build, tmp_path, folder, prefix, kept):
+    for number in (1, 2):
+        for part in ("imagesTr", "labelsTr"):
+            build.save(tmp_path / folder / part / f"{prefix}_00{number}.nii.gz", build.label())
+    found = scan(CohortConfig(path=tmp_path / folder)).cases["case"]
+    assert all(name.startswith(f"{prefix}_") for name in found) is kept
+
+
+def test_a_plain_folder_may_be_called_after_whom_it_shows(build, tmp_path):
+    for number in (1, 2):
+        build.save(tmp_path / "Mueller" / f"Mueller_{number}.nii.gz", build.image(number))
+    found = scan(CohortConfig(path=tmp_path / "Mueller")).cases
+    assert not found[["case", "subject"]].map(lambda name: "Mueller" in name).to_numpy().any()
 
 
 def make(tmp_path, names, content=None):

@@ -102,14 +102,15 @@ def test_dirty(real_data):
 
 
 def test_dirty_files_among_good_ones(real_data, tmp_path):
+    root = tmp_path / "hippocampus"
     for folder in ("imagesTr", "labelsTr"):
         source = real_data / "Task04_Hippocampus" / folder
-        (tmp_path / folder).mkdir()
+        (root / folder).mkdir(parents=True)
         for file in sorted(source.glob("*.nii.gz"))[:8]:
-            shutil.copy(file, tmp_path / folder)
+            shutil.copy(file, root / folder)
         for file in (real_data / "hippocampus_dirty" / folder).glob("*.nii.gz"):
-            shutil.copy(file, tmp_path / folder)
-    config = CohortConfig(path=tmp_path, subject=SIDES)
+            shutil.copy(file, root / folder)
+    config = CohortConfig(path=root, subject=SIDES)
     checked = validate(scan(config), config)
     assert sorted(checked.quarantine["case"]) == [
         "hippocampus_010",
@@ -117,5 +118,5 @@ def test_dirty_files_among_good_ones(real_data, tmp_path):
         "hippocampus_281",
     ]
     assert len(checked.good) == 8
-    used = load_cohort(CohortConfig(path=tmp_path, subject=SIDES, image_without_label="unlabelled"))
+    used = load_cohort(CohortConfig(path=root, subject=SIDES, image_without_label="unlabelled"))
     assert used.table.loc[used.table["case"] == "hippocampus_118", "split"].item() == "unlabelled"

@@ -22,8 +22,6 @@ from dreamorph.spatial.transform import one_hot
 LEAST_WEIGHT = 1e-4
 #: Local variance, relative to the volume's variance, under which a window counts as flat.
 FLAT = 1e-3
-#: Pairs registered together, by type of device.
-PAIRS_AT_ONCE = {"cpu": 8, "cuda": 64}
 
 
 class FusionConfig(Config):
@@ -98,31 +96,25 @@ def fuse(
     atlases = atlases.first(config.max_atlases)
     if len(atlases) == 0:
         raise CohortError("no atlas to vote: label at least one training case")
-    pairs_at_once = PAIRS_AT_ONCE["cuda" if torch.cuda.is_available() else "cpu"]
-    size = max(1, pairs_at_once // len(atlases))
 
-    def work(start: int) -> list[torch.Tensor]:
-        part = slice(start, start + size)
-        return list(_fuse_batch(images[part], masks[part], atlases, spacing_mm, config))
+    # Never targets together: rounding differs with the batch, and so would a resumed run's labels.
+    def work(row: int) -> torch.Tensor:
+        part = slice(row, row + 1)
+        return _fuse_one(images[part], masks[part], atlases, spacing_mm, config)
 
-    for votes in side_by_side(work, range(0, len(images), size)):
-        yield from votes
+    yield from side_by_side(work, range(len(images)))
 
 
-def _fuse_batch(
-    images: torch.Tensor,
-    masks: torch.Tensor,
+def _fuse_one(
+    image: torch.Tensor,
+    mask: torch.Tensor,
     atlases: Atlases,
     spacing_mm: Sequence[float],
     config: FusionConfig,
-) -> Iterator[torch.Tensor]:
-    """Register all pairs of some targets with all atlases in one batch."""
-    count, voters = len(images), len(atlases)
-    fixed, fixed_mask = (v.repeat_interleave(voters, dim=0) for v in (images, masks))
-    moving, moving_mask, labels = (
-        v.repeat(count, *[1] * (v.dim() - 1))
-        for v in (atlases.images, atlases.masks, atlases.labels)
-    )
+) -> torch.Tensor:
+    """Register all atlases to one target in one batch and let them vote."""
+    fixed, fixed_mask = (v.repeat_interleave(len(atlases), dim=0) for v in (image, mask))
+    moving, moving_mask, labels = atlases.images, atlases.masks, atlases.labels
     result = register(
         fixed.float(),
         moving.float(),
@@ -136,9 +128,7 @@ def _fuse_batch(
     inside = fixed_mask.float()
     weight = local_correlation(fixed.float(), warped[:, :1], inside * warped[:, 1:2], config.window)
     weight = (weight.clamp(min=0) ** config.power + LEAST_WEIGHT) * warped[:, 1:2].clamp(min=1e-6)
-    for row in range(count):
-        own = slice(row * voters, (row + 1) * voters)
-        yield _vote(warped[own, 2:], weight[own], masks[row : row + 1]).cpu()
+    return _vote(warped[:, 2:], weight, mask).cpu()
 
 
 def _vote(foreground: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

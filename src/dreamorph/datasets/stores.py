@@ -65,11 +65,6 @@ class StoredItems(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"StoredItems({len(self)} items)"
 
-    def is_current(self, key: str, fingerprint: str) -> bool:
-        """Whether the item is there, readable, and carries this `fingerprint`."""
-        item = self.get(key)
-        return isinstance(item, Mapping) and item.get("fingerprint") == fingerprint
-
     def stale(self, wanted: Collection[str]) -> dict[str, None]:
         """What to yield so that the store removes every item that is not wanted any more."""
         return dict.fromkeys(key for key in self if key not in wanted)

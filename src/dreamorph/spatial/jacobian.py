@@ -10,8 +10,6 @@ from itertools import product
 
 import torch
 
-from dreamorph.spatial.grid import points_like
-
 
 def corner_determinants(points: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
     """Determinants at the corners of each cell between neighbouring voxels.
@@ -49,12 +47,6 @@ def voxels_at_corners(bad: torch.Tensor) -> torch.Tensor:
         window = tuple(slice(c, c + n) for c, n in zip(corner, bad.shape[2:], strict=True))
         folded[(slice(None), *window)] |= bad[:, index]
     return folded
-
-
-def displacement_points(displacement: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
-    """Where each voxel centre goes under a displacement `(B, ndim, *shape)` in mm."""
-    shape = displacement.shape[2:]
-    return displacement + points_like(shape, spacing_mm, displacement.device, displacement.dtype)
 
 
 def _at_corner(edge: torch.Tensor, axis: int, corner: tuple[int, ...]) -> torch.Tensor:

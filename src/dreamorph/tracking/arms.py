@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from dreamorph.tracking.anonymous import NOBODY
 from dreamorph.tracking.failures import one_line, scrub
 from dreamorph.tracking.metrics import log_history, log_metrics, log_params
 from dreamorph.tracking.parameters import columns
@@ -125,5 +126,5 @@ def _find(client: MlflowClient, parent: str, name: str) -> Run | None:
 
 def _create(client: MlflowClient, parent: str, name: str) -> Run:
     experiment = client.get_run(parent).info.experiment_id
-    tags = {MLFLOW_PARENT_RUN_ID: parent, _ARM: name, **process_tags()}
+    tags = {MLFLOW_PARENT_RUN_ID: parent, _ARM: name, **NOBODY, **process_tags()}
     return client.create_run(experiment, run_name=name, tags=tags)

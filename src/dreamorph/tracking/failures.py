@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -12,7 +11,18 @@ from pydantic import BaseModel, ValidationError
 from dreamorph.datasets.atomic import explain_os_error
 from dreamorph.errors import DreamorphError, ParameterError
 
-_PATH = re.compile(r"(?<![\w:/.~-])(?:~|\.{1,2})?(?:/[^\s/:;,'\"()]+)+/?")
+_PATH = "[path]"
+#: Where a text is taken apart: a path ends there at the latest.
+_PIECES = re.compile(r"(:\s+|;\s+)")
+_QUOTED = re.compile(r"(?<!\w)(['\"`])(.*?[/\\].*?)\1(?!\w)")
+#: The start of a path that is plainly one: /x, ~/x, ../x, C:\x, \\host, file:///x. To the end.
+_START = re.compile(
+    r"(?:(?<!\w)[A-Za-z][\w+.-]*:/|(?<!\w)[A-Za-z]:\\|(?<!\w)~[\w.-]*[/\\]"
+    r"|(?<![\w.])\.{1,2}[/\\]|(?<![\w.~)])[/\\]).*"
+)
+#: A fraction or a pair of letters.
+_NO_PATH = re.compile(r"(?<![\w/\\.])(?:\d+/\d+|[A-Za-z]/[A-Za-z])(?![\w/\\])")
+_VOLUME = re.compile(r"\.(?:nii|dcm|npz)\b", re.IGNORECASE)
 _LONGEST = 600
 _NO_SUCH_NODE = ("Pipeline contains no nodes", "Pipeline does not contain")
 _CONFIGURATION = {"MissingConfigException", "ParameterValidationError", "KedroCliError"}
@@ -47,8 +57,20 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def scrub(text: str) -> str:
-    """Every path in a text reduced to its last name: folders may name patients or people."""
-    return _PATH.sub(lambda match: Path(match[0]).name, text)
+    """A text without any path: folders and files may name patients or people.
+
+    Names hold spaces, so a path counts as long as it can be, which loses other words rather than
+    half a name: a whole quotation, else up to the next colon or semicolon. Where no start of it
+    can be told, as of a relative path, its whole piece of the text goes.
+    """
+    return "".join(map(_without_path, _PIECES.split(text)))
+
+
+def _without_path(piece: str) -> str:
+    piece = _QUOTED.sub(rf"\1{_PATH}\1", piece)
+    piece = _START.sub(_PATH, piece)
+    rest = _NO_PATH.sub("", piece)
+    return _PATH if _VOLUME.search(rest) or "/" in rest or "\\" in rest else piece
 
 
 def check_parameters(raw: dict[str, Any], model: type[BaseModel]) -> None:

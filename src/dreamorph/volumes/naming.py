@@ -18,27 +18,52 @@ from dreamorph.volumes.records import CaseFiles
 logger = logging.getLogger(__name__)
 
 STUDY_CODE = re.compile(r"^([A-Za-z]+(?:[_-][A-Za-z]+)*[_-]?)\d{1,4}(?:_ses-?\d{1,2})?$")
+#: Words that say what a file is, never whose.
+GENERIC = frozenset(
+    {
+        "case", "subject", "subj", "sub", "patient", "pat", "participant", "id", "image", "img",
+        "scan", "volume", "vol", "series", "study", "session", "ses", "sim", "simulated", "train",
+        "training", "test", "val", "mr", "mri", "ct", "left", "right",
+    }
+)  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHORT_NUMBER = re.compile(r"^\d{1,4}$")
 _LOCAL_COLUMNS = ("image", "label", "name")
 
 
-def are_study_codes(names: Sequence[str]) -> bool:
-    """Whether all names are one alphabetic prefix and at most four digits (hippocampus_025).
+def are_study_codes(names: Sequence[str], data_set: str = "") -> bool:
+    """Whether all names are one harmless prefix and at most four digits (hippocampus_025).
 
-    A single name never counts: a prefix shared with nobody may be a person's.
+    Every word of the prefix must be one of `GENERIC` or come from `data_set`, the data set's own
+    name: any other may be a person's (Mueller_1, Mueller_2). A single name never counts.
     """
     matches = [STUDY_CODE.match(name) for name in names]
     prefixes = {match.group(1) for match in matches if match}
-    return len(set(names)) > 1 and all(matches) and len(prefixes) == 1
+    if len(set(names)) < 2 or not all(matches) or len(prefixes) != 1:
+        return False
+    words = re.findall(r"[a-z]+", prefixes.pop().lower())
+    return all(word in GENERIC or _occurs(word, data_set) for word in words)
+
+
+def _occurs(word: str, data_set: str) -> bool:
+    """Whether a word is one or several whole words of the name: hepaticvessel in HepaticVessel."""
+    parts = [part.lower() for part in _WORD.findall(data_set)]
+    ends = range(1, len(parts) + 1)
+    return any(word == "".join(parts[start:end]) for end in ends for start in range(end))
 
 
 def published_names(
-    cases: Sequence[CaseFiles], subjects: Sequence[str], policy: str, trusted: bool = False
+    cases: Sequence[CaseFiles],
+    subjects: Sequence[str],
+    policy: str,
+    trusted: bool = False,
+    data_set: str = "",
 ) -> tuple[list[str], list[str]]:
     """Names of cases and subjects that may leave the machine, in the order given.
 
     `policy`: 'keep', 'pseudonym', or 'auto' (keep study codes only). `trusted` says that the names
-    were made by the layout reader itself, from an index. A pseudonym is `case-` and eight hex
+    were made by the layout reader itself, from an index; `data_set` is the data set's own name,
+    which codes may repeat. A pseudonym is `case-` and eight hex
     digits of SHA-256 of the image file's content: the same scan keeps its name on every machine
     and under every file name. Raises CohortError if two cases share a name that is kept.
     """
@@ -49,15 +74,20 @@ def published_names(
             f"expected one case per name, but {len(repeated)} names of {len(originals)} cases occur"
             " more than once; rename the files or list them in a CSV manifest with a case column"
         )
-    keep = policy == "keep" or (policy == "auto" and (trusted or are_study_codes(originals)))
-    if keep and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals)):
+    keep = policy == "keep" or (
+        policy == "auto" and (trusted or are_study_codes(originals, data_set))
+    )
+    if keep and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals, data_set)):
         names = [_safe(name, "case") for name in originals]
         return _distinct(names), [_safe(subject, "subject") for subject in subjects]
     digests = [_digest(case, index) for index, case in enumerate(cases)]
     by_content = _distinct([f"case-{digest}" for digest in digests])
     names = [_safe(name, "case") for name in originals] if keep else by_content
     if not keep:
-        logger.info("case names are no study codes: cases are named by their content")
+        logger.info(
+            "case names are not plainly study codes: cases are named by their content;"
+            " cohort.case_names=keep keeps the names"
+        )
     first: dict[str, str] = {}
     for subject, digest in zip(subjects, digests, strict=True):
         first[subject] = min(first.get(subject, digest), digest)
@@ -69,11 +99,11 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns=[column for column in _LOCAL_COLUMNS if column in table.columns])
 
 
-def _codes_or_numbers(subjects: Sequence[str], cases: Sequence[str]) -> bool:
+def _codes_or_numbers(subjects: Sequence[str], cases: Sequence[str], data_set: str) -> bool:
     distinct = set(subjects)
     if distinct <= set(cases) or all(_SHORT_NUMBER.match(subject) for subject in distinct):
         return True
-    return are_study_codes(sorted(distinct))
+    return are_study_codes(sorted(distinct), data_set)
 
 
 def _safe(name: str, kind: str) -> str:

@@ -43,6 +43,8 @@ class LayoutFacts(Config):
     modality: Modality | None = None
     label_names: dict[int, str] = Field(default_factory=dict)
     names_are_codes: bool = False
+    data_set: str = ""
+    """The data set's own name, of its description and its folder: no person's. '' if unknown."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,11 @@ def scan(config: CohortConfig) -> Scan:
     known = [subject or case.case for case, subject in zip(layout.cases, subjects, strict=True)]
     facts = layout.facts
     names, subject_names = published_names(
-        layout.cases, known, config.case_names, trusted=facts.names_are_codes
+        layout.cases,
+        known,
+        config.case_names,
+        trusted=facts.names_are_codes,
+        data_set=facts.data_set,
     )
     unruled = all(case.subject is None and case.split is None for case in layout.cases)
     if unruled and config.subject.regex is None:

@@ -20,7 +20,6 @@ from dreamorph.reporting.config import ReportConfig
 from dreamorph.reporting.encode import png_bytes
 from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
 from dreamorph.spatial import SpatialTransform
-from dreamorph.tracking.processes import git_commit
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig
 
@@ -77,6 +76,7 @@ def write_report(
     recovery: dict[str, Any],
     report: ReportConfig,
     parameters: dict[str, Any],
+    git_commit: str,
 ) -> tuple[str, dict[str, bytes]]:
     """One self-contained page, and its pictures for the dashboard."""
     recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
@@ -86,7 +86,7 @@ def write_report(
         task=task_of(cohort),
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         version=__version__,
-        git_commit=git_commit(Path.cwd()),
+        git_commit=git_commit,
         cohort=cohort,
         quarantine=quarantine,
         pairs=pair_table.assign(set_aside=pair_table["set_aside"].astype(object).fillna("")),

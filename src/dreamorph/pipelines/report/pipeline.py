@@ -43,6 +43,7 @@ def create_pipeline() -> Pipeline:
                     "recovery",
                     "params:report",
                     "parameters",
+                    "git_commit",
                 ],
                 ["report", "pictures"],
                 name="write_report",

@@ -58,6 +58,14 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
+def data_set_name(description: dict[str, Any], path: Path) -> str:
+    """What a prepared data set is called, in its description and as a folder.
+
+    Not to be asked of a plain folder of scans, which may be called after whom it shows.
+    """
+    return f"{description.get('name', '')} {path.resolve().name}"
+
+
 def modality_of(text: object) -> Modality | None:
     """MR or CT from the free text of a data set's description; None where it says neither."""
     words = re.findall(r"[A-Z0-9]+", str(text).upper())

@@ -11,7 +11,13 @@ from typing import Any
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.io import stem
-from dreamorph.volumes.layouts.common import LayoutReader, modality_of, nifti_files, read_json
+from dreamorph.volumes.layouts.common import (
+    LayoutReader,
+    data_set_name,
+    modality_of,
+    nifti_files,
+    read_json,
+)
 from dreamorph.volumes.records import CaseFiles, Expectation, Layout, LayoutFacts
 
 
@@ -29,6 +35,7 @@ def read(path: Path, config: CohortConfig) -> Layout:
         cases += [case for case in _from_folders(path, set(known)) if not case.listed]
     facts = LayoutFacts(
         layout="msd",
+        data_set=data_set_name(description, path),
         modality=modality_of(_channel(description.get("modality"), config.channel)),
         label_names=_label_names(description.get("labels"), path),
     )

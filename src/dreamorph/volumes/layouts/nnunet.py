@@ -11,7 +11,13 @@ from typing import Any
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.io import ENDINGS, stem
-from dreamorph.volumes.layouts.common import LayoutReader, modality_of, nifti_files, read_json
+from dreamorph.volumes.layouts.common import (
+    LayoutReader,
+    data_set_name,
+    modality_of,
+    nifti_files,
+    read_json,
+)
 from dreamorph.volumes.records import CaseFiles, Expectation, Layout, LayoutFacts
 
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
@@ -33,6 +39,7 @@ def read(path: Path, config: CohortConfig) -> Layout:
     channels = description.get("channel_names", {})
     facts = LayoutFacts(
         layout="nnunet",
+        data_set=data_set_name(description, path),
         modality=modality_of(channels.get(str(config.channel), "")),
         label_names=_label_names(description.get("labels"), path),
     )
