@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kedro.io.core import DatasetError
 
 from dreamorph.datasets import AtomicStore, BytesStore, DamagedItemError
+from dreamorph.datasets.atomic import host_id
 from dreamorph.errors import DreamorphError
 
 PLAIN = st.recursive(
@@ -79,6 +80,13 @@ def test_none_removes_an_item(store: AtomicStore) -> None:
     store.save(store.load().stale(["b"]))
     assert list(store.load()) == ["b"]
     store.save({"never there": None})
+
+
+def test_a_store_that_is_only_written_removes_what_dead_writers_left(tmp_path: Path) -> None:
+    left = tmp_path / f".tmp-{host_id()}-{2**22 + 1}-00000000-a.png"  # no process has that number
+    left.write_bytes(b"half")
+    BytesStore(str(tmp_path)).save({"a": b"whole"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 0.5, 0.99])

@@ -76,9 +76,13 @@ class ItemStore(AbstractDataset[Mapping[str, Any], StoredItems]):
     def __init__(self, path: str, metadata: dict[str, Any] | None = None) -> None:
         self.path = Path(path)
         self.metadata = metadata
+        self._swept = False
 
     def save(self, data: Mapping[str, Any]) -> None:
         """Write each item atomically; an item of None removes what is stored under its key."""
+        if not self._swept:  # some stores are never loaded, and items come one by one
+            sweep(self.path)
+            self._swept = True
         for key, item in data.items():
             self._check_key(key)
             if item is None:
