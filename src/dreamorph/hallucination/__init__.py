@@ -29,7 +29,7 @@ from dreamorph.hallucination.lineage import content_signatures, lineage_rows
 from dreamorph.hallucination.registry import check, run_checks
 from dreamorph.hallucination.remove import TestImages, measure_removal
 from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
-from dreamorph.hallucination.verdict import expected_checks, overall_verdict, tags
+from dreamorph.hallucination.verdict import overall_verdict, tags
 
 #: The modules whose import registers the checks.
 CHECK_MODULES = (
@@ -63,7 +63,6 @@ __all__ = [
     "betti_numbers",
     "check",
     "content_signatures",
-    "expected_checks",
     "gate",
     "lineage_rows",
     "measure_folding",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from dreamorph.hallucination.config import EXPECTED, Stage
+from dreamorph.hallucination.config import Stage
 from dreamorph.hallucination.registry import missing
 from dreamorph.hallucination.result import DOES_NOT_APPLY, CheckResult, Verdict
 
@@ -37,8 +37,3 @@ def tags(results: Iterable[CheckResult]) -> dict[str, str]:
         and row.verdict != "pass"
         and not row.detail.startswith(DOES_NOT_APPLY)
     }
-
-
-def expected_checks(stages: Sequence[Stage] = ("dreams", "nets")) -> list[str]:
-    """Names of the checks that must be present."""
-    return [name for stage in stages for name in EXPECTED[stage]]
