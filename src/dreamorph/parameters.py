@@ -12,6 +12,7 @@ from dreamorph.registration.pairing import PairingConfig
 from dreamorph.reporting.config import ReportConfig
 from dreamorph.simulation import SimulationConfig
 from dreamorph.training import TrainingConfig
+from dreamorph.training.tuning import TuningConfig
 from dreamorph.volumes.config import CohortConfig, SplitConfig
 
 
@@ -26,6 +27,7 @@ class Parameters(Config):
     prior: PriorConfig = PriorConfig()
     dreaming: DreamConfig = DreamConfig()
     training: TrainingConfig = TrainingConfig()
+    tuning: TuningConfig = TuningConfig()
     affine_warps: AffineWarpConfig = AffineWarpConfig()
     elastic_warps: ElasticWarpConfig = ElasticWarpConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

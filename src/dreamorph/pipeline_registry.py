@@ -3,7 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-STEPS = ("ingest", "register", "prior", "dream", "train", "evaluate", "audit", "report")
+STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate", "audit", "report")
 
 
 def register_pipelines() -> dict[str, Pipeline]:

@@ -27,7 +27,10 @@ MOMENTS = (
     "data/01_raw/.tmp*/*/*",
     *(f"data/*/tiny/{name}/*" for name in ("plain_scores", "affine_pairs", "pairs")),
     "data/*/tiny/prior.pt",
-    *(f"data/*/tiny/{name}/*" for name in ("judged_dreams", "dreams", "checkpoints", "arms")),
+    *(
+        f"data/*/tiny/{name}/*"
+        for name in ("judged_dreams", "dreams", "tuning", "checkpoints", "arms")
+    ),
     "data/*/tiny/removal.csv",
     "data/*/tiny/scores/*",
     "data/*/tiny/checks.csv",
@@ -53,10 +56,10 @@ def runs(workplace: Workplace) -> tuple[list, dict]:
 
 def stamps(workplace: Workplace) -> dict[str, int]:
     """When each stored item was last written."""
-    folders = ("affine_pairs", "pairs", "judged_dreams", "dreams", "arms", "scores", "plain_scores")
+    folders = ("affine_pairs", "pairs", "judged_dreams", "dreams", "tuning", "arms", "scores")
     return {
         str(file.relative_to(workplace.root)): file.stat().st_mtime_ns
-        for folder in folders
+        for folder in (*folders, "plain_scores")
         for file in workplace.root.glob(f"{DATA}/*/tiny/{folder}/*")
     }
 
@@ -171,7 +174,7 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
     after = stamps(finished)
     kept = {name for name, when in after.items() if before.get(name) == when}
     redone = {Path(name).parent.name for name in set(after) - kept}
-    assert redone == {"arms", "scores"}
+    assert redone == {"tuning", "arms", "scores"}
     assert {Path(name).parent.name for name in kept} >= {"pairs", "judged_dreams", "plain_scores"}
 
 

@@ -18,7 +18,7 @@ Task = Literal["segmentation", "classification"]
 PairExample = tuple[int, int, SpatialTransform]
 
 #: Networks that are trained; every other arm of the case table is a plain baseline.
-NETWORK_ARMS = ("none", "classic", "elastic", "dream")
+NETWORK_ARMS = ("none", "classic", "elastic", "dream", "mix")
 DREAM, RANDOM = "dream", "elastic"
 
 
@@ -47,6 +47,9 @@ class ReportInputs:
             arms and plain baselines.
         comparisons: `evaluation.compare_arms`, for one metric or several.
         history: columns arm, seed, step, metric, value.
+        tuning: columns arm, energy, fold, subject, score: held-out training subjects.
+        choice: what followed from them, with the keys elastic_energy, recommended_arm and
+            choice_reason.
         checks: `hallucination.result.to_table`.
         verdict: pass, fail or not_assessable.
         recovery: of a simulated truth. Key `registration` holds the fields of
@@ -76,6 +79,8 @@ class ReportInputs:
     history: pd.DataFrame
     checks: pd.DataFrame
     verdict: str
+    tuning: pd.DataFrame = field(default_factory=pd.DataFrame)
+    choice: Mapping[str, Any] = field(default_factory=dict)
     recovery: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     predictions: Mapping[str, np.ndarray | torch.Tensor] | None = None

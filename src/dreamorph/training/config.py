@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from dreamorph.config import Config
 
-ArmName = Literal["none", "classic", "elastic", "dream"]
+ArmName = Literal["none", "classic", "elastic", "dream", "mix"]
 NetworkName = Literal["auto", "unet", "densenet", "resnet"]
 
 
@@ -41,8 +41,9 @@ class TrainingConfig(Config):
 
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
-            changes their brightness, `elastic` adds random warps as strong and as rough as
-            the dreams, `dream` adds dreams.
+            changes their brightness, `elastic` adds random warps as rough as the dreams and as
+            strong as tuning chose, `dream` adds dreams, `mix` both by halves. `elastic` and
+            `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.
         batch_size: volumes per step.
@@ -52,8 +53,8 @@ class TrainingConfig(Config):
         network: `unet` for segmentation, `densenet` or `resnet` for classes; `auto` chooses.
         channels: widths of the network's levels.
         dropout: probability of dropout within the network.
-        dream_fraction: share of the samples of `elastic` and `dream` that are warped; the rest is
-            treated as in `classic`.
+        dream_fraction: share of the samples of `elastic`, `dream` and `mix` that are warped; the
+            rest is treated as in `classic`.
         intensity: random changes of brightness in all arms but `none`; null for none at all.
         epoch_steps: optimiser steps between two entries of the epoch metrics.
         checkpoint_every: steps between checkpoints, rounded up to whole epochs.
@@ -86,6 +87,11 @@ class TrainingConfig(Config):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must be distinct and at least one, got {list(values)}")
+        if missing := {"elastic", "dream"} - set(self.arms):
+            raise ValueError(
+                f"arms must hold elastic and dream, which the verdict compares; {list(self.arms)} "
+                f"lacks {', '.join(sorted(missing))}"
+            )
         if len(self.channels) < 2:
             raise ValueError(f"channels needs at least two levels, got {list(self.channels)}")
         return self

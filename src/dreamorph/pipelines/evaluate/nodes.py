@@ -37,6 +37,7 @@ COMPARISONS = (
     ("dream", "classic"),
     ("dream", "none"),
     ("elastic", "classic"),
+    ("mix", "elastic"),
 )
 
 

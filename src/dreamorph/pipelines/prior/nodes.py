@@ -33,6 +33,21 @@ def learn_prior(
     )
     failed = len(pair_table) - len(used)
     _check_left_out(cohort, members, kept, f"{failed} of {len(pair_table)}")
+    prior = fit_to(kept, cohort, alignment, pair_table, pairs, config)
+    left = {"left_out": float(len(members) - len(kept)), "pairs_set_aside": float(failed)}
+    return prior, prior.diagnostics | left
+
+
+def fit_to(
+    kept: list[int],
+    cohort: Cohort,
+    alignment: Alignment,
+    pair_table: pd.DataFrame,
+    pairs: Items,
+    config: PriorConfig,
+) -> DeformationPrior:
+    """The prior of some members, from the trusted pairs among them and no others."""
+    used = trusted(pair_table)
     used = used[used["fixed"].isin(kept) & used["moving"].isin(kept)]
     place = {member: row for row, member in enumerate(kept)}
     population = solve_population(
@@ -43,8 +58,8 @@ def learn_prior(
     )
     extent_mm = extent(cohort.shape, cohort.spacing_mm)
     basis = CosineBasis.up_to(population.fields.shape[2:], extent_mm, config.wavelength_voxels)
-    table = members.iloc[kept]
-    prior = DeformationPrior(config).fit(
+    table = cohort.table.iloc[member_rows(cohort)].iloc[kept]
+    return DeformationPrior(config).fit(
         population.without_noise(basis),
         extent_mm,
         alignment.affines[kept],
@@ -52,8 +67,6 @@ def learn_prior(
         list(table["subject"]),
         classes_of(table),
     )
-    left = {"left_out": float(len(members) - len(kept)), "pairs_set_aside": float(failed)}
-    return prior, prior.diagnostics | left
 
 
 def _check_left_out(cohort: Cohort, members: pd.DataFrame, kept: list[int], failed: str) -> None:

@@ -36,6 +36,8 @@ def create_pipeline() -> Pipeline:
                     "dream_table",
                     "cases",
                     "comparisons",
+                    "tuning_scores",
+                    "choice",
                     "arms",
                     "scores",
                     "checks",

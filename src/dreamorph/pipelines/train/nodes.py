@@ -1,7 +1,7 @@
 """Nodes of the training step."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,46 +9,32 @@ import pandas as pd
 import torch
 
 from dreamorph.datasets import StoredItems
-from dreamorph.dreaming import (
-    AffineWarpConfig,
-    AffineWarps,
-    Dreamer,
-    DreamWarps,
-    ElasticWarpConfig,
-    ElasticWarps,
-    IdentityWarps,
-    Recipe,
-    WarpSampler,
-)
-from dreamorph.dreaming.dreamer import VERSION
+from dreamorph.dreaming import AffineWarpConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.dreaming.strength import Strength, strength_of
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import sources_of, task_of
 from dreamorph.prior import DeformationPrior
-from dreamorph.training import (
-    Arm,
-    MixedWarps,
-    NetworkSpec,
-    TrainedArm,
-    TrainingConfig,
-    TrainingData,
-)
+from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, TrainingData
 from dreamorph.training import train_arms as learn
+from dreamorph.training.arms import Material
 from dreamorph.training.fit import VERSION as TRAINING
 from dreamorph.volumes.cohort import Cohort
+
+#: In place of an arm's name, where none is recommended.
+NOT_CHOSEN = "none chosen"
 
 
 def plan_arms(
     cohort: Cohort,
     prior: DeformationPrior,
     dream_table: pd.DataFrame,
+    choice: dict[str, Any],
     training: TrainingConfig,
     affine: AffineWarpConfig,
     elastic: ElasticWarpConfig,
 ) -> pd.DataFrame:
     """One row per network to train, named after all that shapes it."""
-    arms = _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
+    arms = _arms(cohort, prior, dream_table, choice, training, affine, elastic)
     marks = list(cohort.table.loc[cohort.indices("train"), "fingerprint"])
     data = training_data(cohort)
     shared = training.model_dump(mode="json", exclude={"arms", "seeds", "progress", "device"})
@@ -69,6 +55,7 @@ def train_arms(
     cohort: Cohort,
     prior: DeformationPrior,
     dream_table: pd.DataFrame,
+    choice: dict[str, Any],
     plan: pd.DataFrame,
     training: TrainingConfig,
     affine: AffineWarpConfig,
@@ -80,7 +67,7 @@ def train_arms(
     yield done.stale(list(plan["key"]))
     arms = {
         arm.name: arm
-        for arm in _arms(cohort, prior, _accepted(dream_table), training, affine, elastic)
+        for arm in _arms(cohort, prior, dream_table, choice, training, affine, elastic)
     }
     missing = plan[[key not in done for key in plan["key"]]]
     jobs = [
@@ -136,55 +123,42 @@ def build(item: dict[str, Any]) -> torch.nn.Module:
     return from_item(item).build()
 
 
-def _accepted(dream_table: pd.DataFrame) -> list[Recipe]:
-    return recipes_from_table(dream_table[dream_table["accepted"]])
+def material_of(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    dream_table: pd.DataFrame,
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+) -> Material:
+    """What the arms of a cohort are made of."""
+    return Material(
+        cohort.shape,
+        cohort.spacing_mm,
+        tuple(sources_of(cohort).cases),
+        prior,
+        tuple(recipes_from_table(dream_table[dream_table["accepted"]])),
+        affine,
+        elastic,
+        training.dream_fraction,
+    )
 
 
 def _arms(
     cohort: Cohort,
     prior: DeformationPrior,
-    recipes: list[Recipe],
+    dream_table: pd.DataFrame,
+    choice: dict[str, Any],
     training: TrainingConfig,
     affine: AffineWarpConfig,
     elastic: ElasticWarpConfig,
 ) -> list[Arm]:
-    """The wanted arms; each is the one before it and one thing more."""
-    shape, spacing = cohort.shape, cohort.spacing_mm
-    plain = IdentityWarps(shape, spacing)
-    strength = dream_strength(prior, recipes)
-    random = ElasticWarps(shape, spacing, prior.fields.shape[2:], elastic, strength)
-    dreams = DreamWarps(Dreamer(prior), recipes, sources_of(cohort).cases, shape)
-    warps: dict[str, WarpSampler] = {
-        "none": plain,
-        "classic": AffineWarps(plain, affine),
-        "elastic": AffineWarps(MixedWarps(random, plain, training.dream_fraction), affine),
-        "dream": AffineWarps(MixedWarps(dreams, plain, training.dream_fraction), affine),
-    }
-    parts: dict[str, list[Any]] = {
-        "none": [],
-        "classic": [affine],
-        "elastic": [affine, elastic, asdict(strength)],
-        "dream": [
-            VERSION,
-            affine,
-            prior.fingerprint,
-            [[r.dream, r.source, r.scale] for r in recipes],
-        ],
-    }
+    """The wanted arms, and the one that cross-validation recommends; random warps as it chose."""
+    material = material_of(cohort, prior, dream_table, training, affine, elastic)
+    energy = {"energy": choice["elastic_energy"]}
+    tuned = replace(material, elastic=elastic.model_copy(update=energy))
+    recommended = [choice["recommended_arm"]] if choice["recommended_arm"] != NOT_CHOSEN else []
     return [
-        Arm(name, warps[name], intensity=name != "none", fingerprint=fingerprint(*parts[name]))
-        for name in training.arms
+        (tuned if name == "elastic" else material).arm(name)
+        for name in dict.fromkeys([*training.arms, *recommended])
     ]
-
-
-def dream_strength(prior: DeformationPrior, recipes: list[Recipe]) -> Strength:
-    """How strong and how rough the accepted dreams are."""
-    rows = {case: row for row, case in enumerate(prior.members)}
-    return strength_of(
-        (
-            prior.fields[rows[recipe.source]]
-            - prior.draw(recipe.seed, recipe.cls, recipe.scale).field
-            for recipe in recipes
-        ),
-        prior.extent_mm,
-    )

@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.plan_arms,
-                ["cohort", "prior", "dream_table", *SAMPLERS],
+                ["cohort", "prior", "dream_table", "choice", *SAMPLERS],
                 "arm_plan",
                 name="plan_arms",
             ),
@@ -23,6 +23,7 @@ def create_pipeline() -> Pipeline:
                     "cohort",
                     "prior",
                     "dream_table",
+                    "choice",
                     "arm_plan",
                     *SAMPLERS,
                     "checkpoints",

@@ -6,7 +6,7 @@ import numpy as np
 
 from dreamorph.evaluation import classification_metrics
 from dreamorph.reporting.figures import arms as figures
-from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.inputs import NETWORK_ARMS, ReportInputs
 from dreamorph.reporting.parts import Listed, listed, number, picture, signed
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
@@ -52,6 +52,8 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             kind="svg",
         ),
         "comparisons": _comparisons(inputs),
+        "tuning": _tuning(inputs),
+        "chosen": _chosen(inputs),
         "curves": picture(
             figures.curves(inputs),
             "Training curves of every arm",
@@ -166,6 +168,42 @@ def _comparisons(inputs: ReportInputs) -> Listed:
         columns,
         rows,
         "No two arms were compared.",
+    )
+
+
+def _tuning(inputs: ReportInputs) -> Listed:
+    """Mean score of every candidate over held-out training subjects."""
+    rows = []
+    if not inputs.tuning.empty:
+        for (arm, energy), part in inputs.tuning.groupby(["arm", "energy"], sort=False):
+            strength = NOTHING if arm == "dream" else f"{energy:g}"
+            values = part.groupby("subject")["score"].mean().to_numpy(dtype=float)
+            rows.append([arm_name(str(arm)), strength, len(values), _spread(values, 3)])
+    score = "Dice" if inputs.task == "segmentation" else "probability of the true class"
+    return listed(
+        "Networks trained without some of the training subjects and scored on those, shorter than"
+        f" the arms: mean {score} ± standard deviation over subjects. Strength is the energy of the"
+        " random warps, relative to that of the dreams.",
+        ("samples", "strength", "subjects", score),
+        rows,
+        "",
+    )
+
+
+def _chosen(inputs: ReportInputs) -> str:
+    """What followed from the cross-validation, in one sentence."""
+    if inputs.tuning.empty:
+        return (
+            "Nothing was chosen by cross-validation in this run: random warps are as strong and as"
+            " rough as the dreams."
+        )
+    choice = inputs.choice
+    arm = str(choice.get("recommended_arm", ""))
+    if arm not in NETWORK_ARMS:
+        return f"Nothing was chosen by cross-validation: {choice.get('choice_reason', NOTHING)}."
+    return (
+        f"Random warps got {float(choice['elastic_energy']):g} times the energy of the dreams. The"
+        f" network to use is that of the arm “{arm_name(arm)}”: {choice['choice_reason']}."
     )
 
 

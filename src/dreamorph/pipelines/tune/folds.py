@@ -1,0 +1,186 @@
+"""Networks trained without some of the training subjects, and judged on them."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dreamorph.dreaming import AffineWarpConfig, DreamConfig, Dreamer, ElasticWarpConfig, Recipe
+from dreamorph.errors import DreamError, PriorError, TrainingError
+from dreamorph.hallucination import AuditConfig, Gate, Reals
+from dreamorph.pipelines.common import Items, classes_of, replay, sources_of, task_of, trusted
+from dreamorph.pipelines.prior.nodes import fit_to
+from dreamorph.pipelines.train.nodes import training_data
+from dreamorph.prior import DeformationPrior, PriorConfig, largest_group
+from dreamorph.registration.groupwise import Alignment, member_rows
+from dreamorph.training import TrainedArm, TrainingConfig, predict_each, train_arms
+from dreamorph.training.arms import Material
+from dreamorph.training.tuning import Candidate, TuningConfig, deal
+from dreamorph.volumes.cohort import Cohort
+
+logger = logging.getLogger(__name__)
+
+#: Dreams rendered and judged together.
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters that shape a fold."""
+
+    prior: PriorConfig
+    tuning: TuningConfig
+    training: TrainingConfig
+    affine: AffineWarpConfig
+    elastic: ElasticWarpConfig
+    dreaming: DreamConfig
+    audit: AuditConfig
+
+
+def folds_of(cohort: Cohort, count: int, seed: int) -> list[tuple[str, ...]]:
+    """The training subjects, dealt into folds."""
+    if count == 0:
+        return []
+    table = cohort.table.iloc[cohort.indices("train")]
+    return deal([str(s) for s in table["subject"]], classes_of(table), count, seed)
+
+
+def shortened(training: TrainingConfig, tuning: TuningConfig) -> TrainingConfig:
+    """How a candidate is trained: as the arms are, with fewer steps and one seed."""
+    steps = max(1, round(training.steps * tuning.share_of_steps))
+    # Arms are those of the plan; the field only has to be valid.
+    change = {"steps": steps, "seeds": (tuning.seed,), "arms": ("elastic", "dream")}
+    return training.model_copy(update=change | {"progress": False})
+
+
+class Folds:
+    """Cross-validation of ways of warping.
+
+    What a fold's networks learn from knows nothing of the held-out subjects but that they helped to
+    find the common space: the prior is fitted again without their pairs, and the dreams are drawn
+    from it and pass a gate that does not know them either.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        alignment: Alignment,
+        pair_table: pd.DataFrame,
+        pairs: Items,
+        settings: Settings,
+        count: int,
+    ) -> None:
+        self.cohort, self.alignment, self.pairs = cohort, alignment, pairs
+        self.pair_table, self.settings = trusted(pair_table), settings
+        self.folds = folds_of(cohort, count, settings.tuning.seed)
+
+    def judge(self, missing: pd.DataFrame) -> Iterator[dict[str, Any]]:
+        """Scores of the candidates of a plan's rows, `{key: {"rows": ...}}`, one at a time.
+
+        A fold that cannot be trained, for want of pairs or of accepted dreams, has no rows.
+        """
+        for number, part in missing.groupby("fold", sort=True):
+            held_out = self.folds[int(str(number))]
+            learners, judges = self._parted(held_out)
+            ways = [
+                Candidate(a, float(e)) for a, e in zip(part["arm"], part["energy"], strict=True)
+            ]
+            try:
+                material = self._material(learners, held_out)
+                arms = [_with_energy(material, way.energy).arm(way.arm) for way in ways]
+            except (PriorError, DreamError, TrainingError) as error:
+                logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
+                yield from ({key: {"rows": []}} for key in part["key"])
+                continue
+            short = shortened(self.settings.training, self.settings.tuning)
+            jobs = [(arm, self.settings.tuning.seed) for arm in arms]
+            trained = train_arms(jobs, training_data(learners), short)
+            for key, way, one in zip(part["key"], ways, trained, strict=True):
+                scores = held_out_scores(one, judges).items()
+                yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
+
+    def _parted(self, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
+        """The cohort without the held-out subjects, and the held-out volumes alone."""
+        train = self.cohort.table["split"] == "train"
+        out = train & self.cohort.table["subject"].astype(str).isin(held_out)
+        judges = self.cohort.select([row for row, is_out in enumerate(out) if is_out])
+        learners = self.cohort.select([row for row, is_out in enumerate(out) if not is_out])
+        return learners, judges
+
+    def _material(self, learners: Cohort, held_out: tuple[str, ...]) -> Material:
+        """What the networks of a fold are shown."""
+        members = self.cohort.table.iloc[member_rows(self.cohort)].reset_index(drop=True)
+        inside = ~((members["split"] == "train") & members["subject"].astype(str).isin(held_out))
+        known = set(members.index[inside])
+        table = self.pair_table
+        table = table[table["fixed"].isin(known) & table["moving"].isin(known)]
+        kept = largest_group(
+            list(table["fixed"]),
+            list(table["moving"]),
+            list((members["split"] == "train") & inside),
+        )
+        s = self.settings
+        prior = fit_to(kept, self.cohort, self.alignment, table, self.pairs, s.prior)
+        recipes = accepted_dreams(sources_of(learners), prior, table, s)
+        return Material(
+            learners.shape,
+            learners.spacing_mm,
+            tuple(sources_of(learners).cases),
+            prior,
+            tuple(recipes),
+            s.affine,
+            s.elastic,
+            s.training.dream_fraction,
+        )
+
+
+def _with_energy(material: Material, energy: float) -> Material:
+    """The same, its random warps of another strength."""
+    elastic = material.elastic.model_copy(update={"energy": energy})
+    return dataclasses.replace(material, elastic=elastic)
+
+
+def accepted_dreams(
+    sources: Reals, prior: DeformationPrior, pair_table: pd.DataFrame, settings: Settings
+) -> list[Recipe]:
+    """Recipes of a small pool that pass the gate."""
+    members = [prior.members.index(case) for case in sources.cases if case in prior.members]
+    if not members:
+        raise PriorError("no labelled volume is joined to the others without the held-out subjects")
+    generator = torch.Generator().manual_seed(settings.tuning.seed)
+    dreamer = Dreamer(prior, settings.dreaming.scale)
+    recipes = dreamer.recipes(settings.tuning.pool, members, generator)
+    gate = Gate(sources, pair_table, settings.audit, prior.fingerprint)
+    accepted = []
+    for start in range(0, len(recipes), CHUNK):
+        part = recipes[start : start + CHUNK]
+        judged = gate.judge(replay(prior, sources, part))
+        accepted += [recipe for recipe, good in zip(part, judged["accepted"], strict=True) if good]
+    return accepted
+
+
+def held_out_scores(trained: TrainedArm, judges: Cohort) -> dict[str, float]:
+    """Score of every subject: mean Dice of its labels, or probability of its true class."""
+    values: dict[str, list[float]] = {}
+    answers = predict_each(trained.build(), judges.images, judges.masks)
+    for row, answer in enumerate(answers):
+        if task_of(judges) == "segmentation":
+            scores = _dice(answer[0].argmax(dim=0), judges.labels[row, 0], judges.n_labels)
+        else:
+            scores = [float(answer[0, judges.class_names.index(str(judges.table["class"][row]))])]
+        values.setdefault(str(judges.table["subject"][row]), []).extend(scores)
+    return {subject: sum(own) / len(own) for subject, own in values.items() if own}
+
+
+def _dice(found: torch.Tensor, true: torch.Tensor, n_labels: int) -> list[float]:
+    """Dice of every label that is in either map, on the common grid."""
+    scores = []
+    for label in range(1, n_labels + 1):
+        a, b = found == label, true == label
+        if total := int(a.sum() + b.sum()):
+            scores.append(2 * int((a & b).sum()) / total)
+    return scores

@@ -1,0 +1,107 @@
+"""Nodes of the tuning step."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from dreamorph.datasets import StoredItems
+from dreamorph.dreaming import AffineWarpConfig, DreamConfig, ElasticWarpConfig
+from dreamorph.fingerprint import fingerprint
+from dreamorph.hallucination import AuditConfig
+from dreamorph.pipelines.common import Items, progress, trusted
+from dreamorph.pipelines.ingest.nodes import is_simulated
+from dreamorph.pipelines.train.nodes import NOT_CHOSEN
+from dreamorph.pipelines.tune.folds import Folds, Settings, folds_of, shortened
+from dreamorph.prior import DeformationPrior, PriorConfig
+from dreamorph.registration.groupwise import Alignment
+from dreamorph.training import TrainingConfig
+from dreamorph.training.fit import VERSION as TRAINING
+from dreamorph.training.tuning import COLUMNS, TuningConfig, candidates, choose
+from dreamorph.volumes.cohort import Cohort
+from dreamorph.volumes.config import CohortConfig
+
+logger = logging.getLogger(__name__)
+
+#: Counts up whenever the same parameters would give other scores.
+VERSION = 1
+#: Folds where the parameters leave it to the cohort and its patients are real.
+FOLDS = 3
+PLAN_COLUMNS = ["arm", "energy", "fold", "key"]
+
+
+def plan_tuning(
+    cohort: Cohort,
+    prior: DeformationPrior,
+    pair_table: pd.DataFrame,
+    source: CohortConfig,
+    tuning: TuningConfig,
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+    dreaming: DreamConfig,
+    audit: AuditConfig,
+) -> pd.DataFrame:
+    """One row per network to train: every candidate in every fold. Empty for no tuning."""
+    count = tuning.folds
+    if count is None:
+        count = 0 if is_simulated(source) else FOLDS
+    folds = folds_of(cohort, count, tuning.seed)
+    if len(folds) < 2:
+        return pd.DataFrame(columns=PLAN_COLUMNS)
+    given = (
+        VERSION, TRAINING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
+        shortened(training, tuning).model_dump(mode="json", exclude={"device"}),
+        affine, elastic.sigma_mm, dreaming.scale, audit, tuning.pool,
+        list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
+    )  # fmt: skip
+    marks = [fingerprint(sorted(held_out), *given) for held_out in folds]
+    rows = [
+        [one.arm, one.energy, number, f"{one.arm}-{one.energy:g}-{number}-{mark}"]
+        for number, mark in enumerate(marks)
+        for one in candidates(tuning, elastic.energy)
+    ]
+    return pd.DataFrame(rows, columns=PLAN_COLUMNS)
+
+
+def cross_validate(
+    cohort: Cohort,
+    alignment: Alignment,
+    pair_table: pd.DataFrame,
+    pairs: Items,
+    plan: pd.DataFrame,
+    prior: PriorConfig,
+    tuning: TuningConfig,
+    training: TrainingConfig,
+    affine: AffineWarpConfig,
+    elastic: ElasticWarpConfig,
+    dreaming: DreamConfig,
+    audit: AuditConfig,
+    done: StoredItems,
+) -> Iterator[dict[str, Any]]:
+    """Train and judge the candidates that are missing, fold by fold."""
+    yield done.stale(list(plan["key"]))
+    settings = Settings(prior, tuning, training, affine, elastic, dreaming, audit)
+    folds = Folds(cohort, alignment, pair_table, pairs, settings, plan["fold"].nunique())
+    missing = plan[~plan["key"].isin(set(done))]
+    yield from progress(folds.judge(missing), list(plan["key"]), done, "tuning")
+
+
+def choose_warps(
+    plan: pd.DataFrame, tuned: Items, elastic: ElasticWarpConfig
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Scores of all candidates, and what follows from them."""
+    tables = [pd.DataFrame(tuned[key]["rows"], columns=list(COLUMNS)) for key in plan["key"]]
+    scores = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
+    scores = scores.reset_index(drop=True)
+    choice = choose(scores, elastic.energy)
+    if choice.recommended is not None:
+        logger.info(
+            "recommended within the training subjects: %s (%s)", choice.recommended, choice.reason
+        )
+    return scores, {
+        "elastic_energy": choice.energy,
+        "recommended_arm": choice.recommended or NOT_CHOSEN,
+        "choice_reason": choice.reason,
+    }

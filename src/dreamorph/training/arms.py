@@ -1,0 +1,113 @@
+"""The arms of the comparison: each is the one before it and one thing more."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from dreamorph.dreaming import (
+    AffineWarpConfig,
+    AffineWarps,
+    Dreamer,
+    DreamWarps,
+    ElasticWarpConfig,
+    ElasticWarps,
+    IdentityWarps,
+    Recipe,
+    WarpSampler,
+)
+from dreamorph.dreaming.dreamer import VERSION
+from dreamorph.dreaming.strength import Strength, strength_of
+from dreamorph.errors import TrainingError
+from dreamorph.fingerprint import fingerprint
+from dreamorph.prior import DeformationPrior
+from dreamorph.training.config import ArmName
+from dreamorph.training.fit import Arm
+from dreamorph.training.mixing import MixedWarps
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the samples of all arms are made of.
+
+    Attributes:
+        shape, spacing_mm: the common grid.
+        cases: names of the training volumes, in the order of their rows.
+        prior: what the dreams are drawn from.
+        recipes: the dreams that passed the gate.
+        affine: random affine maps, in all arms but `none`.
+        elastic: random warps.
+        fraction: share of the samples of `elastic`, `dream` and `mix` that are warped.
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    cases: tuple[str, ...]
+    prior: DeformationPrior
+    recipes: tuple[Recipe, ...]
+    affine: AffineWarpConfig
+    elastic: ElasticWarpConfig
+    fraction: float
+
+    def arm(self, name: ArmName) -> Arm:
+        """One arm.
+
+        Raises:
+            TrainingError: it needs a dream, and none passed the gate.
+        """
+        if name in ("elastic", "dream", "mix") and not self.recipes:
+            raise TrainingError(
+                "no accepted dream to train on, nor to make random warps alike: see the reasons in "
+                "the dream table"
+            )
+        warps = self._warps(name)
+        known = fingerprint(name, *self._parts(name))
+        return Arm(name, warps, intensity=name != "none", fingerprint=known)
+
+    @cached_property
+    def strength(self) -> Strength:
+        """How strong and how rough the dreams are."""
+        rows = {case: row for row, case in enumerate(self.prior.members)}
+        return strength_of(
+            (
+                self.prior.fields[rows[recipe.source]]
+                - self.prior.draw(recipe.seed, recipe.cls, recipe.scale).field
+                for recipe in self.recipes
+            ),
+            self.prior.extent_mm,
+        )
+
+    @cached_property
+    def _dreams(self) -> WarpSampler:
+        return DreamWarps(Dreamer(self.prior), self.recipes, self.cases, self.shape)
+
+    @cached_property
+    def _random(self) -> WarpSampler:
+        coarse: Sequence[int] = self.prior.fields.shape[2:]
+        return ElasticWarps(self.shape, self.spacing_mm, coarse, self.elastic, self.strength)
+
+    def _warps(self, name: ArmName) -> WarpSampler:
+        plain = IdentityWarps(self.shape, self.spacing_mm)
+        if name == "none":
+            return plain
+        if name == "classic":
+            return AffineWarps(plain, self.affine)
+        if name == "mix":
+            shown: WarpSampler = MixedWarps(self._dreams, self._random, 0.5)
+        else:
+            shown = self._dreams if name == "dream" else self._random
+        return AffineWarps(MixedWarps(shown, plain, self.fraction), self.affine)
+
+    def _parts(self, name: ArmName) -> list[Any]:
+        """What shapes an arm's samples."""
+        if name == "none":
+            return []
+        if name == "classic":
+            return [self.affine]
+        parts: list[Any] = [self.affine, self.fraction]
+        if name != "dream":
+            parts += [self.elastic, asdict(self.strength)]
+        if name != "elastic":
+            recipes = [[r.dream, r.source, r.scale] for r in self.recipes]
+            parts += [VERSION, self.prior.fingerprint, recipes]
+        return parts

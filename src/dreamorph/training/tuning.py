@@ -1,0 +1,139 @@
+"""Choices made within the training subjects, before a test subject is seen.
+
+Subjects are dealt into folds. For every fold and each way of warping that stands to choice, a
+network is trained on the other subjects alone and judged on the fold. What comes out is how strong
+random warps had best be, and whether dreams do better than they.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, field_validator
+
+from dreamorph.config import Config
+from dreamorph.training.config import ArmName
+
+#: Ways of warping that are held against random warps.
+DREAMT: tuple[ArmName, ...] = ("dream", "mix")
+#: With fewer held-out subjects nothing is chosen.
+FEWEST_SUBJECTS = 3
+COLUMNS = ("arm", "energy", "fold", "subject", "score")
+
+
+class TuningConfig(Config):
+    """Cross-validation within the training subjects.
+
+    Attributes:
+        folds: parts the training subjects are dealt into, at most one per subject; 0 for no
+            cross-validation, and random warps as given in `elastic_warps`. Null takes 3 for real
+            cohorts and 0 for simulated patients.
+        share_of_steps: length of these trainings, relative to that of the arms.
+        energies: strengths of random warps to choose from, as `elastic_warps.energy`.
+        pool: dreams drawn and judged in each fold.
+        seed: of the folds, the dreams and the networks.
+    """
+
+    folds: int | None = Field(default=None, ge=0)
+    share_of_steps: float = Field(default=0.5, gt=0, le=1)
+    energies: tuple[float, ...] = (0.5, 1.0, 2.0)
+    pool: int = Field(default=60, ge=8)
+    seed: int = 0
+
+    @field_validator("energies")
+    @classmethod
+    def _some_energies(cls, energies: tuple[float, ...]) -> tuple[float, ...]:
+        if not energies or min(energies) <= 0 or len(set(energies)) != len(energies):
+            raise ValueError(f"expected distinct positive numbers, got {list(energies)}")
+        return energies
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way of warping that stands to choice: an arm, with its random warps this strong."""
+
+    arm: ArmName
+    energy: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation chose.
+
+    Attributes:
+        energy: of the random warps, in units of the dreams' own.
+        recommended: the arm whose network to use; None where nothing was compared.
+        reason: why, in one sentence.
+    """
+
+    energy: float
+    recommended: ArmName | None
+    reason: str
+
+
+def candidates(config: TuningConfig, given: float) -> list[Candidate]:
+    """Random warps of every strength, dreams, and both by halves at the strength that is given."""
+    random = [Candidate("elastic", energy) for energy in config.energies]
+    return random + [Candidate(arm, given) for arm in DREAMT]
+
+
+def deal(
+    subjects: Sequence[str], classes: Sequence[str | None], folds: int, seed: int
+) -> list[tuple[str, ...]]:
+    """Deal subjects into folds, each class evenly; every subject lies in exactly one.
+
+    Args:
+        subjects: one entry per volume.
+        classes: class of each volume, None where unknown.
+        folds: how many, if there are as many subjects.
+        seed: of the order.
+    """
+    own = dict(zip(subjects, classes, strict=True))
+    rng = np.random.default_rng(seed)
+    order: list[str] = []
+    for cls in sorted({str(c) for c in own.values()}):
+        names = sorted(name for name, c in own.items() if str(c) == cls)
+        order += [names[k] for k in rng.permutation(len(names))]
+    count = min(folds, len(order))
+    return [tuple(order[k::count]) for k in range(count)]
+
+
+def choose(scores: pd.DataFrame, fallback: float) -> Choice:
+    """Choose by mean score over subjects; dreams need a lead of one standard error.
+
+    The lead is the one-standard-error rule of Breiman et al., Classification and Regression Trees
+    (1984): where evidence is thin the simpler way is taken, so dreams cost no more than noise.
+
+    Args:
+        scores: columns COLUMNS, one row per candidate, seed and held-out subject; higher is better.
+        fallback: energy of random warps where nothing was compared.
+    """
+    held_out = scores["subject"].nunique()
+    if held_out < FEWEST_SUBJECTS:
+        why = f"{held_out} training subjects could be held out, {FEWEST_SUBJECTS} are needed"
+        return Choice(fallback, None, why)
+    by_subject = {
+        (str(arm), float(str(energy))): part.groupby("subject")["score"].mean()
+        for (arm, energy), part in scores.groupby(["arm", "energy"])
+    }
+    subjects = set(scores["subject"])
+    if any(set(own.index) != subjects or own.isna().any() for own in by_subject.values()):
+        raise ValueError("every candidate must be scored on the same subjects")
+    means = {e: float(own.mean()) for (arm, e), own in by_subject.items() if arm == "elastic"}
+    energy = max(means, key=lambda e: means[e])
+    leads: dict[ArmName, tuple[float, float]] = {}
+    for arm in DREAMT:
+        for (name, _), own in by_subject.items():
+            if name == arm:
+                difference = (own - by_subject[("elastic", energy)]).to_numpy(dtype=float)
+                error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+                leads[arm] = float(difference.mean()), error
+    shown = "; ".join(
+        f"{arm} minus random warps {lead:+.4f}, standard error {error:.4f}"
+        for arm, (lead, error) in leads.items()
+    )
+    ahead = {arm: lead for arm, (lead, error) in leads.items() if lead > error}
+    best: ArmName = max(ahead, key=lambda arm: ahead[arm]) if ahead else "elastic"
+    why = "leads by more than one standard error" if ahead else "no lead of one standard error"
+    return Choice(energy, best, f"{why} over {len(subjects)} held-out training subjects ({shown})")

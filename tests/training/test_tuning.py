@@ -1,0 +1,94 @@
+"""Choices made within the training subjects."""
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from dreamorph.training.tuning import COLUMNS, Candidate, TuningConfig, candidates, choose, deal
+
+SUBJECTS = ("a", "b", "c", "d", "e")
+
+
+def scores(**means: float) -> pd.DataFrame:
+    """Scores of candidates, named as elastic_2 or dream_1, that differ a little by subject."""
+    rows = []
+    for place, (name, mean) in enumerate(means.items()):
+        arm, energy = name.split("_")
+        for k, subject in enumerate(SUBJECTS):
+            noise = 0.01 * ((k * (place + 2)) % 5 - 2)
+            rows.append([arm, float(energy), k % 3, subject, mean + 0.1 * k + noise])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_every_subject_is_held_out_exactly_once_with_all_its_volumes() -> None:
+    subjects = [s for s in "hgfedcba" for _ in range(2)]
+    folds = deal(subjects, [None] * 16, 3, seed=1)
+    assert sorted(s for fold in folds for s in fold) == sorted("abcdefgh")
+    assert sorted(len(fold) for fold in folds) == [2, 3, 3]
+
+
+def test_classes_are_dealt_evenly_and_the_deal_depends_on_the_seed_alone() -> None:
+    subjects = [f"s{k}" for k in range(12)]
+    classes = ["sick" if k % 4 == 0 else "well" for k in range(12)]
+    folds = deal(subjects, classes, 3, seed=0)
+    own = dict(zip(subjects, classes, strict=True))
+    assert [sum(own[s] == "sick" for s in fold) for fold in folds] == [1, 1, 1]
+    assert folds == deal(subjects[::-1], classes[::-1], 3, seed=0)
+    assert folds != deal(subjects, classes, 3, seed=1)
+
+
+def test_no_more_folds_than_subjects() -> None:
+    assert len(deal(["a", "b"], [None, None], 5, seed=0)) == 2
+
+
+def test_the_best_strength_of_random_warps_is_taken() -> None:
+    table = scores(**{"elastic_0.5": 0.3, "elastic_1": 0.4, "elastic_2": 0.45, "dream_1": 0.4})
+    choice = choose(table, 1.0)
+    assert choice.energy == 2.0
+    assert choice.recommended == "elastic"
+
+
+def test_dreams_are_recommended_only_with_a_lead_of_a_standard_error() -> None:
+    clear = scores(**{"elastic_1": 0.40, "dream_1": 0.45, "mix_1": 0.43})
+    assert choose(clear, 1.0).recommended == "dream"
+    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.402, "mix_1": 0.401})
+    assert choose(slight, 1.0).recommended == "elastic"
+    mixed = scores(**{"elastic_1": 0.40, "dream_1": 0.39, "mix_1": 0.45})
+    assert choose(mixed, 1.0).recommended == "mix"
+
+
+def test_the_reason_names_the_lead_and_its_error() -> None:
+    table = scores(**{"elastic_1": 0.0, "dream_1": 0.0})
+    table.loc[table["arm"] == "elastic", "score"] = [0.5, 0.5, 0.5, 0.5, 0.5]
+    table.loc[table["arm"] == "dream", "score"] = [0.5, 0.6, 0.7, 0.8, 0.9]
+    # deviations -.2 -.1 0 .1 .2: variance .025, standard error sqrt(.025 / 5)
+    assert "dream minus random warps +0.2000, standard error 0.0707" in choose(table, 1.0).reason
+
+
+def test_too_few_held_out_subjects_choose_nothing() -> None:
+    table = scores(**{"elastic_2": 0.1, "dream_1": 0.9})
+    choice = choose(table[table["subject"].isin(["a", "b"])], 0.7)
+    assert (choice.energy, choice.recommended) == (0.7, None)
+    assert "2 training subjects" in choice.reason
+    assert choose(pd.DataFrame(columns=list(COLUMNS)), 0.7).recommended is None
+
+
+def test_a_candidate_that_lacks_a_subject_is_refused() -> None:
+    table = scores(**{"elastic_1": 0.1, "dream_1": 0.9})
+    with pytest.raises(ValueError, match="same subjects"):
+        choose(table.iloc[:-1], 1.0)
+
+
+def test_candidates_are_all_strengths_and_both_ways_of_dreaming() -> None:
+    assert candidates(TuningConfig(energies=(0.5, 2.0)), 1.5) == [
+        Candidate("elastic", 0.5),
+        Candidate("elastic", 2.0),
+        Candidate("dream", 1.5),
+        Candidate("mix", 1.5),
+    ]
+
+
+@pytest.mark.parametrize("energies", [(), (0.0, 1.0), (1.0, 1.0)])
+def test_bad_energies_are_refused(energies: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="distinct positive"):
+        TuningConfig(energies=energies)
