@@ -1,0 +1,268 @@
+"""Digits: 6,000 with dreams against 60,000 without, and against 6,000 with tuned random warps.
+
+    python -m benchmarks.mnist --seeds 10 --write
+
+learns class-wise priors from the small set alone, chooses the settings of every arm within it,
+trains an MLP and a ConvNet per arm and seed with the same steps, and prints the errors on all
+10,000 test digits. Every finished training is a row of benchmarks/results/mnist.csv; what is there is not
+done again.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.cohorts import ROOT
+from benchmarks.digits import (
+    CLASSES,
+    SIDE,
+    DigitDreams,
+    Digits,
+    learn_priors,
+    load_digits,
+    random_warps,
+    still,
+    with_affine,
+)
+from benchmarks.registration import as_markdown, write_section
+from dreamorph.dreaming import AffineWarpConfig
+from dreamorph.dreaming.samplers import WarpSampler
+from dreamorph.prior import DeformationPrior
+from dreamorph.training import MixedWarps
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "evidence.md"
+CACHE = ROOT / "data" / "benchmarks" / "mnist"
+
+BATCH, RATE, STEPS, TUNING_STEPS = 64, 1e-3, 6000, 1500
+#: Share of warped samples, and shapes drawn per class.
+FRACTION, POOL = 0.8, 1000
+#: Of every six digits of a small set, five teach and one judges while settings are chosen.
+TEACHING = 5 / 6
+AFFINE = AffineWarpConfig(rotation_deg=10.0, log_scale=0.1, shear=0.1, shift_mm=1.5)
+#: What may be chosen: for random warps energy (pixels^2) and width (pixels), for dreams the scale;
+#: for both, affine maps or none.
+RANDOM = tuple(itertools.product((1.5, 4.0, 9.0), (2.0, 3.0, 4.0), (False, True)))
+DREAMT = tuple(itertools.product((0.7, 1.0, 1.3), (False, True)))
+ARMS = ("plain", "affine", "elastic", "dream")
+NETS = ("mlp", "convnet")
+COLUMNS = ["digits", "arm", "net", "seed", "steps", "settings", "error"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was chosen for an arm and a net."""
+
+    values: tuple[float, ...] = ()
+    affine: bool = False
+
+    def __str__(self) -> str:
+        text = " ".join(f"{value:g}" for value in self.values)
+        return f"{text}{' affine' if self.affine else ''}".strip() or "-"
+
+
+class SmallSet:
+    """Digits that all is learned from, their priors, and the warps of every arm."""
+
+    def __init__(self, digits: Digits, name: str) -> None:
+        self.digits, self.name = digits, name
+        self._priors: list[DeformationPrior] = []
+
+    @property
+    def priors(self) -> list[DeformationPrior]:
+        """One per class; learned once and kept."""
+        if not self._priors:
+            folder = CACHE / self.name
+            files = [folder / f"{k}.pt" for k in range(CLASSES)]
+            if not all(file.exists() for file in files):
+                folder.mkdir(parents=True, exist_ok=True)
+                for prior, file in zip(learn_priors(self.digits), files, strict=True):
+                    prior.save(file)
+            self._priors = [DeformationPrior.load(file) for file in files]
+        return self._priors
+
+    def warps(self, arm: str, settings: Settings) -> WarpSampler:
+        """How an arm warps."""
+        affine = AFFINE if settings.affine else None
+        if arm == "plain":
+            return still()
+        if arm == "affine":
+            warped = with_affine(still(), AFFINE)
+        elif arm == "elastic":
+            warped = random_warps(*settings.values, affine)
+        else:
+            warped = with_affine(
+                DigitDreams(self.priors, self.digits, settings.values[0], POOL), affine
+            )
+        return MixedWarps(warped, still(), FRACTION)
+
+
+def network(name: str) -> nn.Module:
+    """An MLP with dropout, or a ConvNet of two convolutions."""
+    if name == "mlp":
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(SIDE * SIDE, 800), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(800, 800), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(800, CLASSES),
+        )  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * 25, 500), nn.ReLU(), nn.Dropout(0.5),
+        nn.Linear(500, CLASSES),
+    )  # fmt: skip
+
+
+def train(digits: Digits, warps: WarpSampler, net: str, seed: int, steps: int) -> nn.Module:
+    """A net trained for so many steps; Adam, cosine decay."""
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = network(net).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        rows = torch.randint(len(digits), (BATCH,), generator=generator)
+        sources, transform = warps.sample(rows, generator)
+        images = transform.to(device).warp(digits.images[sources].to(device), padding="zeros")
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(model(images), digits.classes[sources].to(device))
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return model.cpu().eval()
+
+
+def error_of(model: nn.Module, digits: Digits) -> float:
+    """Share of digits that a net gets wrong, in percent."""
+    with torch.inference_mode():
+        found = torch.cat([model(part).argmax(1) for part in digits.images.split(1000)])
+    return 100 * float((found != digits.classes).float().mean())
+
+
+def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
+    """Settings of an arm, by the error on digits of the small set that taught nothing."""
+    teaching = round(per_class * TEACHING)
+    if arm in ("plain", "affine"):
+        return Settings()
+    file = RESULTS / "mnist_tuning.csv"
+    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in (RANDOM if arm == "elastic" else DREAMT)]
+    small = SmallSet(train_set.first_per_class(teaching), f"teaching_{teaching}")
+    judges = train_set.first_per_class(per_class - teaching, skip=teaching)
+    for settings in grid:
+        key = {"digits": per_class * CLASSES, "arm": arm, "net": net, "seed": 0}
+        key |= {"steps": TUNING_STEPS, "settings": str(settings)}
+        if not _known(file, key):
+            model = train(small.digits, small.warps(arm, settings), net, 0, TUNING_STEPS)
+            _append(file, key | {"error": error_of(model, judges)})
+    table = pd.read_csv(file)
+    own = table[
+        (table["digits"] == per_class * CLASSES) & (table["arm"] == arm) & (table["net"] == net)
+    ]
+    best = own.loc[own["error"].idxmin(), "settings"]
+    return next(settings for settings in grid if str(settings) == best)
+
+
+def run(per_class: int, seeds: int, nets: tuple[str, ...], arms: tuple[str, ...]) -> None:
+    """All trainings that are missing; of the whole training set, only the plain ones."""
+    train_set, test = load_digits()
+    everything = "all" in arms
+    small = SmallSet(train_set.first_per_class(per_class), f"first_{per_class}")
+    for net in nets:
+        jobs: list[tuple[str, Digits, Settings]] = []
+        for arm in arms:
+            if arm != "all":
+                jobs.append((arm, small.digits, chosen(per_class, train_set, arm, net)))
+        if everything:
+            jobs.append(("plain", train_set, Settings()))
+        for seed, (arm, digits, settings) in itertools.product(range(seeds), jobs):
+            key = {"digits": len(digits), "arm": arm, "net": net, "seed": seed}
+            key |= {"steps": STEPS, "settings": str(settings)}
+            if _known(RESULTS / "mnist.csv", key):
+                continue
+            model = train(digits, small.warps(arm, settings), net, seed, STEPS)
+            row = key | {"error": error_of(model, test)}
+            _append(RESULTS / "mnist.csv", row)
+            sys.stderr.write(f"{row}\n")
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm: mean error over seeds with its standard deviation, for every net."""
+    rows = []
+    for (digits, arm), part in results.groupby(["digits", "arm"], sort=False):
+        row: dict[str, object] = {"digits": digits, "arm": arm}
+        for net in NETS:
+            values = part.loc[part["net"] == net, "error"].to_numpy(dtype=float)
+            shown = f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else "-"
+            row |= {f"{net}, error %": shown, f"{net}, seeds": len(values)}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    order = {arm: place for place, arm in enumerate(ARMS)}
+    return table.sort_values(
+        ["digits", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c
+    )
+
+
+def _known(file: Path, key: dict[str, object]) -> bool:
+    if not file.exists():
+        return False
+    table = pd.read_csv(file)
+    same = np.logical_and.reduce([table[name].astype(str) == str(v) for name, v in key.items()])
+    return bool(same.any())
+
+
+def _append(file: Path, row: dict[str, object]) -> None:
+    """One line more, in one write, so that two processes may share a file."""
+    file.parent.mkdir(exist_ok=True)
+    line = pd.DataFrame([row])[COLUMNS].to_csv(index=False, header=not file.exists())
+    with file.open("a") as out:
+        out.write(line)
+
+
+def _words(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    words = tuple(text.split(","))
+    if unknown := set(words) - set(known):
+        raise argparse.ArgumentTypeError(f"{sorted(unknown)}, expected some of {list(known)}")
+    return words
+
+
+def _lines(results: pd.DataFrame) -> Iterator[str]:
+    yield f"`python -m benchmarks.mnist`; {STEPS} steps of {BATCH} digits in every arm.\n\n"
+    yield as_markdown(summary(results))
+    yield "\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train what is missing, print the table, write it into the docs if asked."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--per-class", type=int, default=600, help="digits of every class")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--nets", type=lambda t: _words(t, NETS), default=NETS)
+    parser.add_argument("--arms", type=lambda t: _words(t, (*ARMS, "all")), default=(*ARMS, "all"))
+    parser.add_argument("--write", action="store_true", help="put the table into the docs")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    run(options.per_class, options.seeds, options.nets, options.arms)
+    text = "".join(_lines(pd.read_csv(RESULTS / "mnist.csv")))
+    sys.stdout.write(text)
+    if options.write:
+        write_section(PAGE, "mnist", text)
+
+
+if __name__ == "__main__":
+    main()
