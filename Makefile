@@ -10,14 +10,14 @@ SHELL := bash
 .PHONY: help run test lint dashboard clean
 
 BIN := .venv/bin
-RESULTS := $(wildcard data/0[2-9]_*) mlruns
+RESULTS := $(wildcard data/0[2-9]_*) data/01_raw/simulated data/01_raw/tiny mlruns
 
 help:
 	@echo "make run        run the pipeline on simulated patients, or with ARGS=\"--env ...\""
 	@echo "make dashboard  look at the tracked runs"
 	@echo "make test       lint, types, layers and tests"
 	@echo "make lint       the first three of these"
-	@echo "make clean      remove all results, but no raw data"
+	@echo "make clean      remove all results, but no raw data of yours"
 
 run: .venv/.ready-to-run
 	@$(BIN)/kedro run $(ARGS)

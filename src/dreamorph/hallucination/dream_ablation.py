@@ -14,14 +14,14 @@ RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 an
     "dream_ablation",
     stage="nets",
     severity="claim",
-    quantity="mean difference per subject, dream - random warps of equal energy",
+    quantity="mean difference per subject, dream - random warps",
     unit=THE_METRIC,
     source="Hauberg et al. 2016; Lee, Sabuncu & Dalca 2019",
 )
 def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
-    """The judged arm against every other arm; the rule concerns random warps of equal energy.
+    """The judged arm against every other arm; the rule concerns random warps.
 
-    The p-values of all the comparisons are corrected by Holm.
+    The p-values of these comparisons are corrected by Holm, as one family.
     """
     judged = arm_results(evidence, evidence.arm)
     others = [arm for arm in dict.fromkeys(evidence.cases["arm"]) if arm != evidence.arm]
@@ -47,7 +47,8 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
 
 
 def _describe(found: dict[str, Difference], adjusted: dict[str, float], judged: str) -> str:
-    return "; ".join(
-        f"{judged} - {arm}: {difference}, Holm p = {adjusted[arm]:.3g}"
+    shown = "; ".join(
+        f"{judged} - {arm}: {difference}, p = {adjusted[arm]:.3g}"
         for arm, difference in found.items()
     )
+    return f"{shown}; p by Holm over these {len(found)}"

@@ -154,9 +154,11 @@ class NetEvidence:
         cases: test results, columns CASE_COLUMNS and the metric: one row per arm, seed, case and
             label. A row whose metric is undefined must not be there: NaN fails the checks.
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
-        removal: what `measure_removal` returned for the judged arm, others at will; None fails.
+        removal: what `measure_removal` returned for every arm of `removed_arms`; None fails.
         metric: column to compare, higher is better (dice, balanced_accuracy).
-        arm: the arm that is judged; `random_arm`: random warps of equal energy.
+        arm: the arm that is judged; `random_arm`: random warps.
+        removed_arms: whose networks were shown images without the structure: the judged arm, and
+            the one whose network is to be used.
         n_labels: labels without background.
     """
 
@@ -167,3 +169,4 @@ class NetEvidence:
     metric: str = "dice"
     arm: str = "dream"
     random_arm: str = "elastic"
+    removed_arms: tuple[str, ...] = ("dream",)

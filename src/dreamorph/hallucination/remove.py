@@ -92,13 +92,16 @@ def measure_removal(
     needs_labels=True,
 )
 def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
-    """False positives of the judged arm against empty or sham controls, structure by structure."""
+    """False positives of each network against empty or sham controls, structure by structure."""
     table = evidence.removal
-    if table is None or not len(table := table[table["arm"] == evidence.arm]):
-        return Finding(float("nan"), None, RULE_SHAM, 0, False, "not measured for this arm")
+    known = set() if table is None else set(table["arm"])
+    if table is None or (missing := [a for a in evidence.removed_arms if a not in known]):
+        why = "not measured" if table is None else f"not measured for {', '.join(missing)}"
+        return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
     found = {
-        str(name): _one_structure(part, config)
-        for name, part in table.groupby("structure", sort=False)
+        f"{arm}, {name}": _one_structure(part, config)
+        for (arm, name), part in table.groupby(["arm", "structure"], sort=False)
+        if arm in evidence.removed_arms
     }
     worst = max(found.values(), key=_badness)
     detail = "; ".join(f"{name}: {one.detail}" for name, one in found.items())

@@ -21,7 +21,7 @@ class PairingConfig(Config):
         seed: of the choice.
     """
 
-    labelled: int = Field(default=120, ge=1)
+    labelled: int = Field(default=1225, ge=1)
     per_unlabelled: int = Field(default=3, ge=1)
     seed: int = 0
 

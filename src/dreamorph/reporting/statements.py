@@ -8,7 +8,7 @@ import pandas as pd
 
 from dreamorph.evaluation import CONFIDENCE, subject_means
 from dreamorph.hallucination.result import DOES_NOT_APPLY
-from dreamorph.reporting.inputs import DREAM, ReportInputs
+from dreamorph.reporting.inputs import DREAM, RANDOM, ReportInputs
 from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import (
@@ -45,7 +45,11 @@ class Statement:
 
 def against(inputs: ReportInputs, rival: str | None, what: str) -> Statement:
     """How the dream arm compares with a rival arm, in the primary metric."""
-    question = f"Did dreaming help, compared with {what}?"
+    question = (
+        "Did dreaming help, compared with random warps?"
+        if rival == RANDOM
+        else f"Is the network trained on dreams better than {what}?"
+    )
     if DREAM not in inputs.arms:
         return Statement(question, "Not measured", "No dream arm was evaluated.", "open")
     if rival is None or rival not in inputs.arms:

@@ -1,6 +1,7 @@
 """Nodes of the audit step."""
 
 import dataclasses
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,9 +23,10 @@ from dreamorph.hallucination import (
     to_table,
 )
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
+from dreamorph.hallucination.remove import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
-from dreamorph.pipelines.train.nodes import from_item
+from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import member_rows
 from dreamorph.training import predict
@@ -66,17 +68,14 @@ def audit_dreams(
     return run_checks("dreams", evidence, audit)
 
 
-def paint_out(cohort: Cohort, plan: pd.DataFrame, arms: Items, audit: AuditConfig) -> pd.DataFrame:
-    """Show the judged network test volumes from which the structure was painted out."""
-    judged = plan[plan["arm"] == "dream"]
-    if task_of(cohort) == "classification" or judged.empty:
+def paint_out(
+    cohort: Cohort, plan: pd.DataFrame, arms: Items, choice: dict[str, Any], audit: AuditConfig
+) -> pd.DataFrame:
+    """Show test volumes without their structures to the dream network and the recommended one."""
+    judged = plan[plan["arm"].isin(_judged(choice))].drop_duplicates("arm")
+    if task_of(cohort) == "classification":
         return pd.DataFrame(columns=list(REMOVAL_COLUMNS))
-    network = from_item(arms[judged["key"].iloc[0]]).build()
     tests = cohort.select(cohort.indices("test")[:TESTS])
-
-    def answer(images: torch.Tensor) -> torch.Tensor:
-        return predict(network, images).argmax(dim=1, keepdim=True)
-
     shown = TestImages(
         images=tests.images,
         labels=tests.labels,
@@ -85,17 +84,20 @@ def paint_out(cohort: Cohort, plan: pd.DataFrame, arms: Items, audit: AuditConfi
         subjects=[str(s) for s in tests.table["subject"]],
         spacing_mm=tests.spacing_mm,
     )
-    tables = [
-        measure_removal(answer, dataclasses.replace(shown, structure=label, name=name), audit)
-        for label, name in cohort.label_names.items()
-    ]
-    return pd.concat(tables, ignore_index=True)
+    tables = [pd.DataFrame(columns=list(REMOVAL_COLUMNS))]
+    for arm, key in zip(judged["arm"], judged["key"], strict=True):
+        answer = _answers(from_item(arms[key]).build())
+        for label, name in cohort.label_names.items():
+            one = dataclasses.replace(shown, structure=label, name=name)
+            tables.append(measure_removal(answer, one, audit, arm))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
 
 
 def audit_nets(
     cohort: Cohort,
     cases: pd.DataFrame,
     removal: pd.DataFrame,
+    choice: dict[str, Any],
     audit: AuditConfig,
 ) -> list[CheckResult]:
     """Hold the trained networks against plain methods, random warps and empty images."""
@@ -109,6 +111,7 @@ def audit_nets(
         removal=None if removal.empty else removal,
         n_labels=cohort.n_labels,
         metric="dice" if segmentation else "balanced_accuracy",
+        removed_arms=_judged(choice),
     )
     return run_checks("nets", evidence, audit)
 
@@ -119,6 +122,21 @@ def decide(
     """All checks in one table, and the verdict with the claims that did not hold."""
     results = [*dream_checks, *net_checks]
     return to_table(results), {"verdict": overall_verdict(results)} | tags(results)
+
+
+def _judged(choice: dict[str, Any]) -> tuple[str, ...]:
+    """The dream arm, and the one whose network the run recommends."""
+    recommended = choice["recommended_arm"]
+    return tuple(dict.fromkeys(["dream", *([] if recommended == NOT_CHOSEN else [recommended])]))
+
+
+def _answers(network: torch.nn.Module) -> Predict:
+    """From images to label maps."""
+
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        return predict(network, images).argmax(dim=1, keepdim=True)
+
+    return answer
 
 
 def _lineage(cohort: Cohort, prior: DeformationPrior, pair_table: pd.DataFrame) -> pd.DataFrame:

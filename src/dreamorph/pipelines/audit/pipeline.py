@@ -17,13 +17,13 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.paint_out,
-                ["cohort", "arm_plan", "arms", "params:audit"],
+                ["cohort", "arm_plan", "arms", "choice", "params:audit"],
                 "removal",
                 name="paint_out_structures",
             ),
             node(
                 nodes.audit_nets,
-                ["cohort", "cases", "removal", "params:audit"],
+                ["cohort", "cases", "removal", "choice", "params:audit"],
                 "net_checks",
                 name="audit_nets",
             ),

@@ -11,6 +11,7 @@ from dreamorph.baselines.atlas import Atlases, FusionConfig, fuse
 from dreamorph.baselines.shape_classifier import ShapeClassifierConfig, fit_shape_classifier
 from dreamorph.baselines.shape_features import shape_features
 from dreamorph.datasets import StoredItems
+from dreamorph.errors import CohortError
 from dreamorph.evaluation import (
     EvaluationConfig,
     Scored,
@@ -56,8 +57,10 @@ def score_arms(
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
         if key in done:
             continue
-        trained = from_item(arms[str(row.key)])
+        item = arms[str(row.key)]
+        trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
+        _check_unseen(item, tests)
         answers = predict_each(trained.build(), tests.images, tests.masks)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
@@ -115,6 +118,21 @@ def collect_scores(
     comparisons = compare_arms(cases, known, metric, evaluation.seed)
     own = values.get("dream", {}).get("test", {})
     return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
+
+
+def _check_unseen(item: dict[str, Any], tests: Cohort) -> None:
+    """Refuse to score a network on those it learned from, after a changed split, say.
+
+    Raises:
+        CohortError: a test subject or volume was among its training subjects.
+    """
+    subjects = set(item["subjects"]) & {str(s) for s in tests.table["subject"]}
+    volumes = set(item["volumes"]) & {str(mark) for mark in tests.table["fingerprint"]}
+    if subjects or volumes:
+        raise CohortError(
+            f"the network of arm {item['arm']} learned from {max(len(subjects), len(volumes))} of "
+            "the test cases: the split has changed since; run the steps register to train again"
+        )
 
 
 class _Judge:

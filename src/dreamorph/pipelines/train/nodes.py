@@ -75,7 +75,7 @@ def train_arms(
     ]
     trained = learn(jobs, training_data(cohort), training, checkpoints)
     for key, one in zip(missing["key"], trained, strict=True):
-        yield {key: to_item(one, training, cohort.shape)}
+        yield {key: to_item(one, training, cohort)}
 
 
 def training_data(cohort: Cohort) -> TrainingData:
@@ -88,10 +88,9 @@ def training_data(cohort: Cohort) -> TrainingData:
     return TrainingData(part.images, part.labels, part.masks, classes, len(cohort.class_names))
 
 
-def to_item(
-    trained: TrainedArm, training: TrainingConfig, shape: tuple[int, ...]
-) -> dict[str, Any]:
-    """A trained network as plain values and tensors."""
+def to_item(trained: TrainedArm, training: TrainingConfig, cohort: Cohort) -> dict[str, Any]:
+    """A trained network as plain values and tensors, and whom it learned from."""
+    taught = cohort.table.iloc[cohort.indices("train")]
     name = trained.arm if len(training.seeds) == 1 else f"{trained.arm}-seed{trained.seed}"
     return {
         "arm": name,
@@ -102,7 +101,9 @@ def to_item(
         "history": {str(k): v for k, v in trained.history.to_dict("list").items()},
         "params": {"arm": trained.arm, "seed": trained.seed}
         | {"training": training.model_dump(mode="json"), "network": asdict(trained.network)},
-        "input_shape": (1, *shape),
+        "input_shape": (1, *cohort.shape),
+        "subjects": sorted({str(s) for s in taught["subject"]}),
+        "volumes": sorted(str(mark) for mark in taught["fingerprint"]),
     }
 
 

@@ -18,7 +18,7 @@ from dreamorph.prior import DeformationPrior, PriorConfig
 from dreamorph.registration.groupwise import Alignment
 from dreamorph.training import TrainingConfig
 from dreamorph.training.fit import VERSION as TRAINING
-from dreamorph.training.tuning import COLUMNS, TuningConfig, candidates, choose
+from dreamorph.training.tuning import COLUMNS, FEWEST_SUBJECTS, TuningConfig, candidates, choose
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig
 
@@ -48,7 +48,7 @@ def plan_tuning(
     if count is None:
         count = 0 if is_simulated(source) else FOLDS
     folds = folds_of(cohort, count, tuning.seed)
-    if len(folds) < 2:
+    if len(folds) < 2 or sum(map(len, folds)) < FEWEST_SUBJECTS:
         return pd.DataFrame(columns=PLAN_COLUMNS)
     given = (
         VERSION, TRAINING, prior.fingerprint, trusted(pair_table)["key"].to_list(),

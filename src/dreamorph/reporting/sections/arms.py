@@ -90,7 +90,8 @@ def _table(inputs: ReportInputs) -> Listed:
                 cells = [_spread(per_case[m].to_numpy(dtype=float), _DECIMALS[m]) for m, _ in known]
                 rows.append([name, arm_name(arm), len(per_case), *cells])
     return listed(
-        "Scores per label on the test cases: mean ± standard deviation over cases.",
+        "Scores per label on the test cases: mean ± standard deviation over cases. Where a label"
+        " was missed altogether, HD95 is the diagonal of the volume.",
         ("label", "arm", "cases", *(title for _, title in known)),
         rows,
         _NO_CASES,
