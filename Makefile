@@ -7,7 +7,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint dashboard clean
+.PHONY: help run test lint dashboard notebook clean
 
 BIN := .venv/bin
 RESULTS := $(wildcard data/0[2-9]_*) data/01_raw/simulated data/01_raw/tiny mlruns
@@ -15,6 +15,7 @@ RESULTS := $(wildcard data/0[2-9]_*) data/01_raw/simulated data/01_raw/tiny mlru
 help:
 	@echo "make run        run the pipeline on simulated patients, or with ARGS=\"--env ...\""
 	@echo "make dashboard  look at the tracked runs"
+	@echo "make notebook   walk through the last default run, as a page"
 	@echo "make test       lint, types, layers and tests"
 	@echo "make lint       the first three of these"
 	@echo "make clean      remove all results, but no raw data of yours"
@@ -35,6 +36,11 @@ lint: .venv/.ready-to-test
 
 dashboard: .venv/.ready-to-run
 	@$(BIN)/kedro dashboard $(if $(PORT),--port $(PORT))
+
+notebook: .venv/.ready-to-test
+	@JUPYTER_PLATFORM_DIRS=1 $(BIN)/jupyter-nbconvert --to html --execute --log-level WARN \
+	  --output-dir data/08_reporting notebooks/walkthrough.ipynb
+	@echo "data/08_reporting/walkthrough.html"
 
 clean:
 	@for folder in $(RESULTS); do \

@@ -65,6 +65,7 @@ def test_a_run_is_tracked_as_declared(finished: Path, tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     tags = run.data.tags
     assert (tags["verdict"], tags["study"], tags["git_commit"]) == ("pass", "simulated", "unknown")
+    assert tags["patients"] == "simulated"
     assert run.data.params["work.items"] == "4"
     assert run.data.params["work.scale"] == "1.0"
     assert run.data.metrics == {"check/folds": 600.0, "test/dice_mean": 600.0}

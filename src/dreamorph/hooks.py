@@ -145,6 +145,7 @@ class TrackingHook(MlflowHook):
                 VERDICT: known.get(VERDICT, UNDECIDED),
                 COMMIT: self.commit,
                 "study": self.study,
+                "patients": self._patients(catalog),
                 **process_tags(),
             }
         )
@@ -216,6 +217,12 @@ class TrackingHook(MlflowHook):
         except Exception as error:
             self.close("FAILED", one_line(error))
             raise
+
+    @staticmethod
+    def _patients(catalog: DataCatalog) -> str:
+        """Whether the volumes are of real or of simulated patients."""
+        cohort = catalog.load("parameters").get("cohort") or {} if "parameters" in catalog else {}
+        return "real" if cohort.get("path") or cohort.get("manifest") else "simulated"
 
     def _announce(self, recorder: Recorder) -> None:
         client: MlflowClient = self.mlflow_config.server._mlflow_client

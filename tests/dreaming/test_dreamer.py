@@ -208,3 +208,16 @@ def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(
     for other in (kept, drawn):
         assert torch.equal(first.points(), other.points())
     assert not fresh._drawn
+
+
+@pytest.mark.gpu
+def test_dreams_made_on_a_gpu_are_those_made_on_the_cpu() -> None:
+    prior = make_prior()
+    images, labels = make_volumes()
+    dreamer = Dreamer(prior)
+    recipes = dreamer.recipes(6, range(6), generator())
+    here = dreamer.replay(images, labels, recipes)
+    there = dreamer.replay(images.cuda(), labels.cuda(), recipes)
+    assert there.images.is_cuda
+    assert torch.allclose(here.images, there.images.cpu(), atol=1e-4)
+    assert (here.labels != there.labels.cpu()).float().mean() < 1e-3

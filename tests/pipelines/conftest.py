@@ -56,8 +56,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     workplace = make_workplace(tmp_path_factory.mktemp("finished"))
     result = workplace.run("--env", "tiny")
     assert result.returncode == 0, result.stderr[-3000:]
-    (scores,) = workplace.root.glob("data/*/tiny/cases.csv")
-    shutil.copy(scores, workplace.root / "first_cases.csv")
+    for name in ("cases", "split", "dream_table", "tuning_scores"):
+        (table,) = workplace.root.glob(f"data/*/tiny/{name}.csv")
+        shutil.copy(table, workplace.root / f"first_{name}.csv")
     return workplace
 
 

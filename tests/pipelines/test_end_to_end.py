@@ -1,9 +1,11 @@
 """The whole pipeline, small: what it leaves behind, how it resumes, how it is killed."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +19,9 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from dreamorph.datasets import AtomicStore
+from dreamorph.datasets import AtomicStore, RecordDataset
+from dreamorph.errors import CohortError
+from dreamorph.pipelines.evaluate.nodes import check_unseen
 from dreamorph.pipelines.train.nodes import build
 from tests.pipelines.conftest import Workplace, make_workplace
 
@@ -135,8 +139,13 @@ def test_dreams_open_as_nifti_in_the_place_of_their_source(finished: Workplace) 
     dreams = table(finished, "dream_table")
     saved = sorted(finished.root.glob("data/05_model_input/tiny/dreams/*_image.nii.gz"))
     assert len(saved) == min(2, int(dreams["accepted"].sum()))
+    cohort = RecordDataset(str(finished.root / "data/03_primary/tiny/cohort")).load()
     for file in saved:
         image = nibabel.load(file)
+        key = file.name.removesuffix("_image.nii.gz")
+        (source,) = dreams.loc[dreams["key"] == key, "source"]
+        assert np.allclose(image.affine, cohort.affines[cohort.index_of(source)])
+        assert image.shape == cohort.shape
         label = nibabel.load(str(file).replace("_image", "_label"))
         assert image.shape == label.shape
         assert np.array_equal(image.affine, label.affine)
@@ -173,27 +182,77 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
     assert result.returncode == 0, result.stderr[-3000:]
     after = stamps(finished)
     kept = {name for name, when in after.items() if before.get(name) == when}
-    redone = {Path(name).parent.name for name in set(after) - kept}
-    assert redone == {"tuning", "arms", "scores"}
+    assert _redone(before, after) == {"tuning", "arms", "scores"}
     assert {Path(name).parent.name for name in kept} >= {"pairs", "judged_dreams", "plain_scores"}
+
+
+@pytest.mark.parametrize(
+    ("step", "parameter", "redone"),
+    [
+        ("evaluate", "evaluation.tolerance_mm=3", {"scores", "plain_scores"}),
+        ("dream", "dreaming.seed=5", {"judged_dreams", "dreams"}),
+    ],
+)
+def test_a_step_alone_redoes_what_its_parameter_changes(
+    finished: Workplace, tmp_path: Path, step: str, parameter: str, redone: set[str]
+) -> None:
+    copy = Workplace(shutil.copytree(finished.root, tmp_path / "copy"))
+    before = stamps(copy)
+    result = copy.run("--env", "tiny", "--pipelines", step, "--params", parameter)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert _redone(before, stamps(copy)) == redone
+
+
+@pytest.mark.parametrize("what", ["subject", "fingerprint"])
+def test_a_network_is_not_scored_on_those_it_learned_from(finished: Workplace, what: str) -> None:
+    """A training subject, or a training volume under another name, among the test cases."""
+    cohort = RecordDataset(str(finished.root / "data/03_primary/tiny/cohort")).load()
+    arms = AtomicStore(str(finished.root / "data/06_models/tiny/arms")).load()
+    tests = cohort.select(cohort.indices("test"))
+    for key in arms:
+        check_unseen(arms[key], tests)
+    taught = cohort.table.iloc[cohort.indices("train")]
+    leaked = tests.table.copy()
+    leaked.loc[0, what] = taught[what].iloc[0]
+    with pytest.raises(CohortError, match="learned from 1 of the test cases"):
+        check_unseen(arms[next(iter(arms))], dataclasses.replace(tests, table=leaked))
+
+
+def _redone(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    """Folders in which something was written."""
+    return {Path(name).parent.name for name, when in after.items() if before.get(name) != when}
 
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     finished: Workplace, tmp_path: Path
 ) -> None:
-    """Killed as soon as each kind of result appears; then the same command finishes the work."""
+    """Killed as soon as each kind of result appears; then the same command finishes the work.
+
+    What was finished before a kill is not made again, and all tables are those of an unbroken run.
+    """
     broken = make_workplace(tmp_path)
+    made: dict[str, int] = {}
     for moment in MOMENTS:
         kill_once_there(broken, moment)
+        survived = stamps(broken)
+        assert {name: survived.get(name) for name in made} == made
+        made = survived
     result = broken.run("--env", "tiny")
     assert result.returncode == 0, result.stderr[-3000:]
     scores = table(broken, "cases").sort_values(["arm", "case", "label"], ignore_index=True)
     expected = pd.read_csv(finished.root / "first_cases.csv")
     expected = expected.sort_values(["arm", "case", "label"], ignore_index=True)
     pd.testing.assert_frame_equal(scores, expected)
-    parents, _ = runs(broken)
-    assert {r.info.status for r in parents} == {"KILLED", "FINISHED"}
+    final = stamps(broken)
+    assert {name: final.get(name) for name in made} == made
+    for name in ("split", "dream_table", "tuning_scores"):
+        expected = pd.read_csv(finished.root / f"first_{name}.csv")
+        pd.testing.assert_frame_equal(table(broken, name), expected)
+    client = tracking(broken)
+    experiment = client.get_experiment_by_name("dreamorph").experiment_id
+    statuses = {r.info.status for r in client.search_runs([experiment], max_results=5000)}
+    assert statuses == {"KILLED", "FINISHED"}
     leftovers = [p for p in broken.root.glob("data/**/.*") if p.name != ".gitkeep"]
     assert leftovers == []
 

@@ -67,14 +67,18 @@ def one_class(folder: Path) -> None:
     [
         (None, "cohort.path=nowhere", ["nowhere"]),
         (empty, "cohort.path=study", ["study", "msd", "nnunet", "folder"]),
-        (one_subject, r"cohort.path=study,cohort.subject.regex=(s\d)_", ["subject", "at least 2"]),
-        (no_label, "cohort.path=study", ["label"]),
+        (
+            one_subject,
+            r"cohort.path=study,cohort.subject.regex=(s\d)_",
+            ["only one labelled subject", "expected at least 2"],
+        ),
+        (no_label, "cohort.path=study", ["no case has a label map or class"]),
         (all_corrupt, "cohort.path=study", ["usable cases: 0"]),
-        (one_class, "cohort.path=study/data.npz", ["class"]),
+        (one_class, "cohort.path=study/data.npz", ["expected at least 2 classes"]),
         (None, "cohort.pth=study", ["cohort.pth", "cohort.path"]),
         (None, "trainin.steps=3", ["trainin", "training"]),
         (None, "training.steps=many", ["training.steps"]),
-        (None, "split.train_subjects=500", ["split", "500"]),
+        (None, "split.train_subjects=500", ["split.train_subjects asks for 500"]),
     ],
 )
 def test_one_clear_line(

@@ -186,3 +186,14 @@ def test_an_interruption_from_the_keyboard_stays_one():
     with pytest.raises(KeyboardInterrupt):
         train_arm(ARM, segmentation(), QUICK, 1, on_log=interrupt)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["auto", "32-true"])
+def test_a_network_learns_on_a_gpu_in_mixed_precision(precision: str) -> None:
+    config = QUICK.model_copy(update={"device": "cuda", "precision": precision, "steps": 60})
+    trained = train_arm(ARM, segmentation(), config, seed=1)
+    losses = trained.history.query("metric == 'train/loss'")["value"].to_numpy()
+    assert losses[-10:].mean() < losses[:10].mean()
+    assert all(value.device.type == "cpu" for value in trained.state.values())
+    assert all(bool(torch.isfinite(value).all()) for value in trained.state.values())

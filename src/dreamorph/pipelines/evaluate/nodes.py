@@ -60,7 +60,7 @@ def score_arms(
         item = arms[str(row.key)]
         trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
-        _check_unseen(item, tests)
+        check_unseen(item, tests)
         answers = predict_each(trained.build(), tests.images, tests.masks)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
@@ -120,7 +120,7 @@ def collect_scores(
     return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
 
 
-def _check_unseen(item: dict[str, Any], tests: Cohort) -> None:
+def check_unseen(item: dict[str, Any], tests: Cohort) -> None:
     """Refuse to score a network on those it learned from, after a changed split, say.
 
     Raises:
@@ -131,7 +131,7 @@ def _check_unseen(item: dict[str, Any], tests: Cohort) -> None:
     if subjects or volumes:
         raise CohortError(
             f"the network of arm {item['arm']} learned from {max(len(subjects), len(volumes))} of "
-            "the test cases: the split has changed since; run the steps register to train again"
+            "the test cases: the split has changed since; run all steps again"
         )
 
 
