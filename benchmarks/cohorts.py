@@ -6,22 +6,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from dreamorph.simulation import LABEL_NAMES, SimulationConfig, Truth, simulate
+from dreamorph.spatial import SpatialTransform
 from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
 from dreamorph.volumes.ingest import load_cohort
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"hippocampus": "Task04_Hippocampus", "ct": "Dataset040_STS_CT"}
+FOLDERS = {
+    "hippocampus": "Task04_Hippocampus",
+    "turned": "Task04_Hippocampus",
+    "ct": "Dataset040_STS_CT",
+}
 #: Labels that correspond between subjects; a tumour does not.
 LABELS = {
     "hippocampus": (1, 2),
+    "turned": (1, 2),
     "ct": (2,),
     "simulated": tuple(LABEL_NAMES),
     "contrasts": tuple(LABEL_NAMES),
 }
 #: Pairs set apart for choosing parameters. No figure is reported on them.
-DEVELOPMENT_PAIRS = {"hippocampus": 10, "ct": 4, "simulated": 4, "contrasts": 4}
+DEVELOPMENT_PAIRS = {"hippocampus": 10, "turned": 10, "ct": 4, "simulated": 4, "contrasts": 4}
+#: How far apart the pairs of `turned` start, and the margin that keeps the moved volumes whole.
+TURN_DEGREES, SHIFT_MM, MARGIN_VOXELS = 30.0, 20.0, 12
 SIMULATED = SimulationConfig(n_labelled=40, n_unlabelled=0, n_test=0, seed=7)
 
 
@@ -96,7 +105,33 @@ def load_pairs(name: str, count: int, development: bool = False) -> Pairing:
     fixed, moving = everyone[order[::2]], everyone[order[1::2]]
     if name == "contrasts":
         fixed = replace(fixed, images=other_contrast(fixed.images, fixed.masks))
+    if name == "turned":
+        fixed, moving = widened(fixed), turned(widened(moving), spacing_mm)
     return Pairing(name, fixed, moving, spacing_mm, LABELS[name], truth)
+
+
+def widened(side: Side) -> Side:
+    """The volumes with a margin of padding on all sides."""
+    width = [MARGIN_VOXELS] * 6
+    parts = (side.images, side.labels, side.masks)
+    images, labels, masks = (torch.nn.functional.pad(part, width) for part in parts)
+    return Side(images, labels, masks, side.cases)
+
+
+def turned(side: Side, spacing_mm: tuple[float, ...]) -> Side:
+    """Each volume turned about an axis and shifted in a direction of its own."""
+    generator = np.random.default_rng(30)
+    shape = tuple(side.images.shape[2:])
+    maps = torch.eye(4, dtype=torch.float64).repeat(len(side.cases), 1, 1)
+    for one in maps:
+        axis, direction = (v / np.linalg.norm(v) for v in generator.normal(size=(2, 3)))
+        turn = Rotation.from_rotvec(np.radians(TURN_DEGREES) * axis).as_matrix()
+        one[:3, :3] = torch.from_numpy(turn)
+        one[:3, 3] = torch.from_numpy(SHIFT_MM * direction)
+    transform = SpatialTransform.identity(len(maps), shape, spacing_mm).before(maps)
+    images, labels = transform.warp_with_labels(side.images, side.labels, int(side.labels.max()))
+    masks = transform.warp(side.masks.float(), padding="zeros") > 0.5
+    return Side(images * masks, labels * masks, masks, side.cases)
 
 
 def other_contrast(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -115,6 +150,7 @@ def real_data() -> Path:
 def _real(name: str) -> tuple[Side, tuple[float, ...], None]:
     rules = {
         "hippocampus": SubjectRule(regex=r"hippocampus_(\d+)", cases_per_subject=2),
+        "turned": SubjectRule(regex=r"hippocampus_(\d+)", cases_per_subject=2),
         "ct": SubjectRule(regex=r"(STS_\d+)"),
     }
     config = CohortConfig(

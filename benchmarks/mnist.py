@@ -4,8 +4,8 @@
 
 learns class-wise priors from the small set alone, chooses the settings of every arm within it,
 trains an MLP and a ConvNet per arm and seed with the same steps, and prints the errors on all
-10,000 test digits. Every finished training is a row of benchmarks/results/mnist.csv; what is there is not
-done again.
+10,000 test digits. Every finished training is a row of benchmarks/results/mnist.csv; what is there
+is not done again.
 """
 
 import argparse

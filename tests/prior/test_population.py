@@ -92,6 +92,22 @@ def test_affine_maps_are_reconciled_despite_one_gone_wrong() -> None:
     assert (relative - expected).abs().max() < 0.05
 
 
+def test_a_failed_pair_counts_only_where_nothing_else_joins_its_volumes() -> None:
+    logs = torch.zeros(4, 4, 4, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(3)
+    logs[:, :3] = 0.1 * torch.randn(4, 3, 4, generator=generator, dtype=torch.float64)
+    maps = affine_exp(logs)
+    affines = torch.stack([maps[j] @ torch.linalg.inv(maps[i]) for i, j in PAIRS])
+    good = population_affines(affines, FIXED, MOVING, 4)
+    affines[4] = torch.eye(4, dtype=torch.float64)  # what a failed registration leaves
+    known = population_affines(affines, FIXED, MOVING, 4, failed=[False] * 4 + [True])
+    unknown = population_affines(affines, FIXED, MOVING, 4)
+    assert (known - good).abs().max() < 1e-3
+    assert (unknown - good).abs().max() > 10 * (known - good).abs().max()
+    alone = population_affines(affines[4:], [0], [1], 2, failed=[True])
+    assert torch.allclose(alone, torch.eye(4, dtype=torch.float64))
+
+
 def test_members_are_grouped_by_the_pairs_that_join_them() -> None:
     assert connected_groups([5, 0, 2], [2, 1, 6], 7) == [[0, 1], [2, 5, 6], [3], [4]]
     assert connected_groups([], [], 2) == [[0], [1]]

@@ -14,6 +14,9 @@ from dreamorph.errors import PriorError
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 
+#: Weight of a failed pair among good ones.
+FAILED_WEIGHT = 1e-6
+
 
 @dataclass(frozen=True)
 class Population:
@@ -118,6 +121,7 @@ def population_affines(
     moving: Sequence[int],
     n_members: int,
     iterations: int = 5,
+    failed: Sequence[bool] | None = None,
 ) -> torch.Tensor:
     """Affine maps T from a common space to each member with `A_ij ~ T_j T_i^-1`.
 
@@ -128,13 +132,17 @@ def population_affines(
         affines: `(P, n, n)`, from fixed to moving points of each pair.
         fixed, moving, n_members: as in `solve_population`.
         iterations: rounds of solving and re-weighting.
+        failed: pairs whose maps mean nothing; they count only for volumes that no other pair joins.
 
     Returns:
         `(n_members, n, n)` float64, whose logarithms have mean zero to first order.
     """
     i, j = torch.as_tensor(fixed), torch.as_tensor(moving)
     maps = identity_affine(n_members, affines.shape[-1] - 1)
-    weights = torch.ones(len(fixed), dtype=torch.float64)
+    trust = torch.ones(len(fixed), dtype=torch.float64)
+    if failed is not None:
+        trust[torch.tensor(failed, dtype=torch.bool)] = FAILED_WEIGHT
+    weights = trust
     for _ in range(iterations):
         rest = affine_log(torch.linalg.inv(maps[j]) @ affines.double().cpu() @ maps[i])
         solver = _solver(fixed, moving, n_members, weights)
@@ -142,7 +150,7 @@ def population_affines(
         maps = maps @ affine_exp(step)
         size = (rest - (step[j] - step[i])).flatten(1).norm(dim=1)
         scale = 2 * size.median().clamp(min=1e-12)
-        weights = (scale / size.clamp(min=1e-12)).clamp(max=1.0)
+        weights = trust * (scale / size.clamp(min=1e-12)).clamp(max=1.0)
     return maps
 
 

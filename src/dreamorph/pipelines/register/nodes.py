@@ -52,8 +52,10 @@ def align_pairs(
 def reconcile_affines(cohort: Cohort, plan: pd.DataFrame, alignments: Items) -> Alignment:
     """One affine map per member out of those of the pairs, and the members in the common space."""
     affines = torch.stack([alignments[key]["affine"] for key in plan["key"]])
+    failed = [bool(alignments[key].get("failure")) for key in plan["key"]]
     rows = member_rows(cohort)
-    maps = population_affines(affines, list(plan["fixed"]), list(plan["moving"]), len(rows))
+    fixed, moving = list(plan["fixed"]), list(plan["moving"])
+    maps = population_affines(affines, fixed, moving, len(rows), failed=failed)
     group = Group.of_members(cohort).in_common_space(maps)
     return Alignment(tuple(cohort.cases[k] for k in rows), maps, group)
 
