@@ -221,8 +221,9 @@ class TrackingHook(MlflowHook):
     @staticmethod
     def _patients(catalog: DataCatalog) -> str:
         """Whether the volumes are of real or of simulated patients."""
-        cohort = catalog.load("parameters").get("cohort") or {} if "parameters" in catalog else {}
-        return "real" if cohort.get("path") or cohort.get("manifest") else "simulated"
+        cohort = catalog.load("parameters").get("cohort") if "parameters" in catalog else None
+        known = cohort.model_dump() if isinstance(cohort, BaseModel) else cohort or {}
+        return "real" if known.get("path") or known.get("manifest") else "simulated"
 
     def _announce(self, recorder: Recorder) -> None:
         client: MlflowClient = self.mlflow_config.server._mlflow_client

@@ -3,7 +3,7 @@
 from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import ArmName, IntensityConfig, TrainingConfig
 from dreamorph.training.data import TrainingData
-from dreamorph.training.fit import Arm, TrainedArm, train_arm, train_arms
+from dreamorph.training.fit import Arm, TrainedArm, train_arm, train_arms, train_each
 from dreamorph.training.inference import predict, predict_each
 from dreamorph.training.mixing import MixedWarps
 from dreamorph.training.networks import NetworkSpec, PaddedNetwork, build_network, network_spec
@@ -26,4 +26,5 @@ __all__ = [
     "predict_each",
     "train_arm",
     "train_arms",
+    "train_each",
 ]

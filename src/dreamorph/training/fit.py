@@ -3,7 +3,7 @@
 import logging
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +111,18 @@ def train_arms(
     See `train_arm`. On a CPU each network has one core to itself: grids this small leave a second
     thread little to do.
     """
+    yield from train_each(((arm, seed, data) for arm, seed in jobs), config, checkpoint_dir)
 
-    def work(job: tuple[Arm, int]) -> TrainedArm:
-        return _train(job[0], data, config, job[1], checkpoint_dir, None)
+
+def train_each(
+    jobs: Iterable[tuple[Arm, int, TrainingData]],
+    config: TrainingConfig,
+    checkpoint_dir: Path | None = None,
+) -> Iterator[TrainedArm]:
+    """As `train_arms`, each on volumes of its own; jobs are asked for as cores fall free."""
+
+    def work(job: tuple[Arm, int, TrainingData]) -> TrainedArm:
+        return _train(job[0], job[2], config, job[1], checkpoint_dir, None)
 
     with _settled():
         yield from side_by_side(work, jobs)

@@ -36,7 +36,7 @@ class TuningConfig(Config):
     """
 
     folds: int | None = Field(default=None, ge=0)
-    share_of_steps: float = Field(default=0.3, gt=0, le=1)
+    share_of_steps: float = Field(default=0.25, gt=0, le=1)
     energies: tuple[float, ...] = (0.5, 1.0, 2.0)
     pool: int = Field(default=60, ge=8)
     seed: int = 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,14 @@ from dreamorph.pipelines.prior.nodes import fit_to
 from dreamorph.pipelines.train.nodes import training_data
 from dreamorph.prior import DeformationPrior, PriorConfig, largest_group
 from dreamorph.registration.groupwise import Alignment, member_rows
-from dreamorph.training import TrainedArm, TrainingConfig, predict_each, train_arms
+from dreamorph.training import (
+    Arm,
+    TrainedArm,
+    TrainingConfig,
+    TrainingData,
+    predict_each,
+    train_each,
+)
 from dreamorph.training.arms import Material
 from dreamorph.training.tuning import Candidate, TuningConfig, deal
 from dreamorph.volumes.cohort import Cohort
@@ -83,6 +91,22 @@ class Folds:
 
         A fold that cannot be trained, for want of pairs or of accepted dreams, has no rows.
         """
+        begun: deque[tuple[str, Candidate, int, Cohort]] = deque()
+        failed: list[str] = []
+        short = shortened(self.settings.training, self.settings.tuning)
+        for trained in train_each(self._jobs(missing, begun, failed), short):
+            key, way, number, judges = begun.popleft()
+            scores = held_out_scores(trained, judges).items()
+            yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
+        yield from ({key: {"rows": []}} for key in failed)
+
+    def _jobs(
+        self,
+        missing: pd.DataFrame,
+        begun: "deque[tuple[str, Candidate, int, Cohort]]",
+        failed: list[str],
+    ) -> Iterator[tuple[Arm, int, TrainingData]]:
+        """The trainings of a plan's rows, each noted in `begun`; a fold is made when it is due."""
         for number, part in missing.groupby("fold", sort=True):
             held_out = self.folds[int(str(number))]
             learners, judges = self._parted(held_out)
@@ -94,14 +118,12 @@ class Folds:
                 arms = [_with_energy(material, way.energy).arm(way.arm) for way in ways]
             except (PriorError, DreamError, TrainingError) as error:
                 logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
-                yield from ({key: {"rows": []}} for key in part["key"])
+                failed += list(part["key"])
                 continue
-            short = shortened(self.settings.training, self.settings.tuning)
-            jobs = [(arm, self.settings.tuning.seed) for arm in arms]
-            trained = train_arms(jobs, training_data(learners), short)
-            for key, way, one in zip(part["key"], ways, trained, strict=True):
-                scores = held_out_scores(one, judges).items()
-                yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
+            data = training_data(learners)
+            for key, way, arm in zip(part["key"], ways, arms, strict=True):
+                begun.append((key, way, int(str(number)), judges))
+                yield arm, self.settings.tuning.seed, data
 
     def _parted(self, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
         """The cohort without the held-out subjects, and the held-out volumes alone."""
