@@ -23,6 +23,7 @@ from dreamorph.datasets import AtomicStore, RecordDataset
 from dreamorph.errors import CohortError
 from dreamorph.pipelines.evaluate.nodes import check_unseen
 from dreamorph.pipelines.train.nodes import build
+from dreamorph.training import predict
 from tests.pipelines.conftest import Workplace, make_workplace
 
 DATA = "data"
@@ -41,6 +42,7 @@ MOMENTS = (
     "data/*/tiny/report.html",
 )
 ARMS = {"none", "classic", "elastic", "dream"}
+AVERAGED = {"elastic+atlas", "dream+atlas"}
 
 
 def tracking(workplace: Workplace) -> MlflowClient:
@@ -75,7 +77,7 @@ def table(workplace: Workplace, name: str) -> pd.DataFrame:
 
 def test_a_run_leaves_scores_checks_and_a_report_that_says_simulated(finished: Workplace) -> None:
     cases = table(finished, "cases")
-    assert set(cases["arm"]) == {*ARMS, "atlas"}
+    assert set(cases["arm"]) == {*ARMS, *AVERAGED, "atlas"}
     assert cases["case"].nunique() == 6
     assert cases["dice"].between(0, 1).all()
     split = table(finished, "split")
@@ -91,7 +93,7 @@ def test_a_run_leaves_scores_checks_and_a_report_that_says_simulated(finished: W
 
 def test_mlflow_holds_one_parent_and_one_nested_run_per_arm(finished: Workplace) -> None:
     parents, nested = runs(finished)
-    assert set(nested) == {*ARMS, "atlas"}
+    assert set(nested) == {*ARMS, *AVERAGED, "atlas"}
     parent = parents[0]
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["verdict"] in {"pass", "fail", "not_assessable"}
@@ -171,7 +173,7 @@ def test_the_same_command_again_redoes_nothing_and_says_the_same(finished: Workp
     pd.testing.assert_frame_equal(table(finished, "cases"), scores)
     parents, nested = runs(finished)
     assert len(parents) >= 2
-    assert set(nested) == {*ARMS, "atlas"}
+    assert set(nested) == {*ARMS, *AVERAGED, "atlas"}
 
 
 def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
@@ -285,3 +287,23 @@ def test_the_recovery_of_the_known_truth_is_measured(finished: Workplace) -> Non
     recovery = json.loads(file.read_text())
     assert len(recovery["registration"]["after_mean_mm"]) > 0
     assert 0 <= recovery["modes"]["explained"] <= 1
+
+
+def test_a_network_averaged_with_the_fusion_is_their_mean(finished: Workplace) -> None:
+    """Worked out again from what network and fusion say, on the common grid."""
+    cohort = RecordDataset(str(finished.root / "data/03_primary/tiny/cohort")).load()
+    arms = AtomicStore(str(finished.root / "data/06_models/tiny/arms")).load()
+    plain = AtomicStore(str(finished.root / "data/07_model_output/tiny/plain_scores")).load()
+    cases = table(finished, "cases")
+    (key,) = (key for key in arms if key.startswith("dream-"))
+    network = build(arms[key]).eval()
+    for voted in plain:
+        (case,) = plain[voted]["labels"]
+        row = cohort.index_of(case)
+        answer = predict(network, cohort.images[[row]], cohort.masks[[row]])[0]
+        both = (answer + plain[voted]["probabilities"] / 255) / 2
+        found, true = both.argmax(0), cohort.labels[row, 0]
+        own = cases[(cases["arm"] == "dream+atlas") & (cases["case"] == case)]
+        for label, dice in zip(own["label"], own["dice"], strict=True):
+            a, b = found == label, true == label
+            assert dice == pytest.approx(2 * int((a & b).sum()) / int(a.sum() + b.sum()), abs=0.03)

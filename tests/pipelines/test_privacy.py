@@ -124,7 +124,9 @@ def test_the_tracking_database_names_nobody(told: tuple[Workplace, str]) -> None
     tags = [row for name, row in rows if name == "tags"]
     for key, value in NOBODY.items():
         assert {tag["value"] for tag in tags if tag["key"] == key} == {value}
-        assert len([tag for tag in tags if tag["key"] == key]) == 6  # the run, four arms, the atlas
+        assert (
+            len([tag for tag in tags if tag["key"] == key]) == 8
+        )  # the run, four arms, two averages, the atlas
     assert {t["value"] for t in tags if t["key"] == "runner"} == {"SequentialRunner"}
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -63,7 +64,7 @@ class MemberGaussian:
     localisation: Localisation
     shrinkage: float
 
-    @property
+    @cached_property
     def variance(self) -> float:
         """Mean squared deviation from the mean, mm^2 per voxel and summed over axes."""
         return float(self.factor.double().square().sum((0, 1)).mean())
@@ -71,9 +72,14 @@ class MemberGaussian:
     def sample(self, generator: torch.Generator, scale: float = 1.0) -> torch.Tensor:
         """One field `(ndim, *coarse)` float32 in mm, its deviation from the mean times `scale`."""
         weights = self.localisation.sample(len(self.factor), generator)
-        mixed = torch.einsum("n...,na...->a...", weights, self.factor.float())
+        mixed = torch.einsum("n...,na...->a...", weights, self._single)
         rest = self.residual.sample(generator) * math.sqrt(self.shrinkage * self.variance)
         return self.mean.float() + scale * (math.sqrt(1 - self.shrinkage) * mixed + rest.float())
+
+    @cached_property
+    def _single(self) -> torch.Tensor:
+        """The factor in single precision, as draws take it."""
+        return self.factor.float()
 
     def modes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Principal fields `(q, ndim, *coarse)` of the members and their variances `(q,)`.

@@ -20,6 +20,8 @@ PairExample = tuple[int, int, SpatialTransform]
 #: Networks that are trained; every other arm of the case table is a plain baseline.
 NETWORK_ARMS = ("none", "classic", "elastic", "dream", "mix")
 DREAM, RANDOM = "dream", "elastic"
+#: Networks averaged with a plain method: neither the one nor the other.
+AVERAGED_ARMS = tuple(f"{arm}+atlas" for arm in NETWORK_ARMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +101,17 @@ class ReportInputs:
 
     @property
     def arms(self) -> list[str]:
-        """Arms of the case table: networks in their order, then plain baselines."""
+        """Arms of the case table: networks in their order, averages, then plain baselines."""
         if self.cases.empty or "arm" not in self.cases:
             return []
         present = [str(arm) for arm in self.cases["arm"].unique()]
-        networks = [arm for arm in NETWORK_ARMS if arm in present]
-        return networks + sorted(set(present) - set(networks))
+        known = [arm for arm in (*NETWORK_ARMS, *AVERAGED_ARMS) if arm in present]
+        return known + sorted(set(present) - set(known))
 
     @property
     def baselines(self) -> list[str]:
         """Arms that are plain methods instead of networks."""
-        return [arm for arm in self.arms if arm not in NETWORK_ARMS]
+        return [arm for arm in self.arms if arm not in (*NETWORK_ARMS, *AVERAGED_ARMS)]
 
 
 @dataclass(frozen=True, eq=False)

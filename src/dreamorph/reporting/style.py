@@ -78,6 +78,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 def arm_mark(arm: str) -> Mark:
     """How an arm is drawn; an unknown one is a plain baseline."""
+    network, plus, _ = arm.partition("+atlas")
+    if plus and network in _ARMS:
+        alone = _ARMS[network]
+        return Mark(f"{alone.name} and fusion", alone.colour, "*")
     return _ARMS.get(arm, Mark(f"{arm.replace('_', ' ')} (plain)", "#009e73", "^"))
 
 

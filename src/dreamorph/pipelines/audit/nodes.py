@@ -25,7 +25,7 @@ from dreamorph.hallucination import (
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
-from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
+from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import member_rows
@@ -104,9 +104,9 @@ def audit_nets(
     segmentation = task_of(cohort) == "segmentation"
     plain = ATLAS if segmentation else SHAPE
     table = cases if segmentation else cases.assign(label=0)
-    networks = table[table["arm"] != plain]
+    alone = (table["arm"] != plain) & ~table["arm"].str.endswith(WITH_ATLAS)
     evidence = NetEvidence(
-        cases=networks,
+        cases=table[alone],
         baseline=table[table["arm"] == plain],
         removal=None if removal.empty else removal,
         n_labels=cohort.n_labels,

@@ -30,8 +30,11 @@ from dreamorph.volumes.records import CohortFacts
 
 #: Names of the plain baselines in the case table.
 ATLAS, SHAPE = "atlas", "shape_features"
+#: Networks whose answers are also averaged with those of the atlas fusion, and how that is called.
+AVERAGED = ("elastic", "dream", "mix")
+WITH_ATLAS = f"+{ATLAS}"
 #: Counts up whenever the same answers would be scored otherwise.
-VERSION = 2
+VERSION = 3
 #: What the dream arm is compared with, and what else a reader asks.
 COMPARISONS = (
     ("dream", "elastic"),
@@ -39,6 +42,9 @@ COMPARISONS = (
     ("dream", "none"),
     ("elastic", "classic"),
     ("mix", "elastic"),
+    (f"dream{WITH_ATLAS}", ATLAS),
+    (f"dream{WITH_ATLAS}", "dream"),
+    (f"dream{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
 )
 
 
@@ -48,11 +54,18 @@ def score_arms(
     facts: dict[str, Any],
     plan: pd.DataFrame,
     arms: Items,
+    plain: Items,
+    fusion: FusionConfig,
     evaluation: EvaluationConfig,
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
-    """Show each trained network the held-out subjects and score what it says."""
-    keys = [f"{key}-{_mark(cohort, evaluation)}" for key in plan["key"]]
+    """Show each trained network the held-out subjects and score what it says.
+
+    Alone, and averaged with the plain method, which errs otherwise than a network does.
+    """
+    voted = _plain_keys(cohort, fusion, evaluation)
+    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"))
+    keys = [f"{key}-{mark}" for key in plan["key"]]
     yield done.stale(keys)
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
         if key in done:
@@ -64,9 +77,15 @@ def score_arms(
         answers = predict_each(trained.build(), tests.images, tests.masks)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
-            named = zip(tests.cases, answers, strict=True)
-            found = [judge.score(case, p, trained.arm, trained.seed) for case, p in named]
-            yield {key: _joined([rows for rows, _ in found], dict(labels for _, labels in found))}
+            tables, labels = [], {}
+            for case, answer in zip(tests.cases, answers, strict=True):
+                rows, (_, labels[case]) = judge.score(case, answer, trained.arm, trained.seed)
+                tables.append(rows)
+                if row.arm in AVERAGED:
+                    both = (answer + plain[voted[case]]["probabilities"][None] / 255) / 2
+                    name = f"{trained.arm}{WITH_ATLAS}"
+                    tables.append(judge.score(case, both, name, trained.seed)[0])
+            yield {key: _joined(tables, labels)}
         else:
             table = _classified(cohort, torch.cat(list(answers)), trained.arm, trained.seed)
             yield {key: _joined([table], {})}
@@ -88,9 +107,7 @@ def score_plain(
         if key not in done:
             yield {key: _plain_classes(cohort, classifier)}
         return
-    how = fusion.model_dump(mode="json")
-    mark = _mark(cohort, evaluation, how)
-    keys = {case: f"{ATLAS}-{case}-{mark}" for case in _test_cases(cohort)}
+    keys = _plain_keys(cohort, fusion, evaluation)
     yield done.stale(list(keys.values()))
     found = _fused(cohort, case_table, facts, fusion, evaluation, keys, set(done))
     yield from progress(found, list(keys.values()), done, "atlas fusion")
@@ -191,7 +208,16 @@ def _fused(
     votes = fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, fusion)
     for case, probabilities in zip(missing, votes, strict=True):
         rows, labels = judge.score(case, probabilities, ATLAS, 0)
-        yield {keys[case]: _joined([rows], dict([labels]))}
+        coarse = {"probabilities": (255 * probabilities[0]).round().to(torch.uint8)}
+        yield {keys[case]: _joined([rows], dict([labels])) | coarse}
+
+
+def _plain_keys(
+    cohort: Cohort, fusion: FusionConfig, evaluation: EvaluationConfig
+) -> dict[str, str]:
+    """Name of the plain method's result on each test case."""
+    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"))
+    return {case: f"{ATLAS}-{case}-{mark}" for case in _test_cases(cohort)}
 
 
 def _plain_classes(cohort: Cohort, config: ShapeClassifierConfig) -> dict[str, Any]:

@@ -17,6 +17,8 @@ def create_pipeline() -> Pipeline:
                     "cohort_facts",
                     "arm_plan",
                     "arms",
+                    "plain_scores",
+                    "params:atlas_fusion",
                     "params:evaluation",
                     "scores_before",
                 ],

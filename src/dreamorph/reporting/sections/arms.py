@@ -6,7 +6,7 @@ import numpy as np
 
 from dreamorph.evaluation import classification_metrics
 from dreamorph.reporting.figures import arms as figures
-from dreamorph.reporting.inputs import NETWORK_ARMS, ReportInputs
+from dreamorph.reporting.inputs import AVERAGED_ARMS, NETWORK_ARMS, ReportInputs
 from dreamorph.reporting.parts import Listed, listed, number, picture, signed
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
@@ -71,6 +71,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         if inputs.task == "segmentation"
         else None,
         "worst_table": _worst_table(inputs),
+        "averaged": any(arm in AVERAGED_ARMS for arm in inputs.arms),
         "baselines": [arm_name(arm) for arm in inputs.baselines],
         "best_baseline": None if best is None else arm_name(best),
         "seeds": inputs.cases["seed"].nunique() if "seed" in inputs.cases else 0,
