@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dreamorph.spatial import SpatialTransform, affine_exp, affine_log, gaussian_smooth
+from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import concatenate
 
 
@@ -71,3 +72,26 @@ def test_affine_log_and_exp_are_inverse() -> None:
     mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))[None]
     with pytest.raises(ValueError, match="real logarithm"):
         affine_log(mirror)
+
+
+def test_quick_points_are_the_points_but_for_a_twentieth_of_a_voxel() -> None:
+    shape, spacing = (24, 28, 20), (1.5, 1.0, 2.0)
+    generator = torch.Generator().manual_seed(0)
+    velocity = 12 * gaussian_smooth(torch.randn(3, 3, 12, 14, 10, generator=generator), 2.0)
+    log = torch.zeros(2, 3, 4, 4, dtype=torch.float64)
+    log[:, :, :3] = 0.1 * torch.randn(2, 3, 3, 4, generator=generator, dtype=torch.float64)
+    pre, post = affine_exp(log[0]), affine_exp(log[1])
+    transform = SpatialTransform(pre, velocity, post, shape, spacing)
+    assert transform.displacement().norm(dim=1).mean() > 1.0
+    inner = (slice(None), slice(None), *[slice(4, -4)] * 3)
+    apart = (transform.quick_points() - transform.points())[inner].norm(dim=1)
+    assert apart.mean() < 0.05
+    assert apart.max() < 0.5
+
+
+def test_quick_points_without_a_velocity_are_the_points() -> None:
+    log = torch.zeros(2, 4, 4, dtype=torch.float64)
+    log[:, :3] = 0.2 * torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1)).double()
+    eye = identity_affine(2, 3)
+    transform = SpatialTransform(affine_exp(log), None, eye, (9, 7, 8), (1.0, 2.0, 1.5))
+    assert torch.allclose(transform.quick_points(), transform.points(), atol=1e-5)

@@ -72,7 +72,7 @@ class MemberGaussian:
     def sample(self, generator: torch.Generator, scale: float = 1.0) -> torch.Tensor:
         """One field `(ndim, *coarse)` float32 in mm, its deviation from the mean times `scale`."""
         weights = self.localisation.sample(len(self.factor), generator)
-        mixed = torch.einsum("n...,na...->a...", weights, self._single)
+        mixed = (weights[:, None] * self._single).sum(0)
         rest = self.residual.sample(generator) * math.sqrt(self.shrinkage * self.variance)
         return self.mean.float() + scale * (math.sqrt(1 - self.shrinkage) * mixed + rest.float())
 

@@ -65,6 +65,7 @@ class VelocityConfig(Config):
         sigma: smoothness of the velocity, standard deviation in voxels of its grid.
         diffusion: weight of the mean squared gradient of the velocity (mm per mm).
         bending: weight of the mean squared change of that gradient from voxel to voxel of its grid.
+        guided_bending: the same where labels guide the registration, which pull harder.
         squarings: squarings of the exponential while optimising.
     """
 
@@ -75,6 +76,7 @@ class VelocityConfig(Config):
     sigma: float = Field(default=1.0, ge=0)
     diffusion: float = Field(default=0.2, ge=0)
     bending: float = Field(default=0.5, ge=0)
+    guided_bending: float = Field(default=0.75, ge=0)
     squarings: int = Field(default=2, ge=1, le=10)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNK = 8
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -90,9 +90,9 @@ class _Level:
         loss = 1 - self.agreement(moved[:, :1])
         if self.label_weight > 0:
             loss = loss + self.label_weight * (1 - soft_dice(self.fixed_labels, moved[:, 1:]))
-        return loss + _roughness(
-            velocity, self.pairs.extent_mm, self.config.diffusion, self.config.bending
-        )
+        guided = self.label_weight > 0
+        bending = self.config.guided_bending if guided else self.config.bending
+        return loss + _roughness(velocity, self.pairs.extent_mm, self.config.diffusion, bending)
 
 
 def _roughness(

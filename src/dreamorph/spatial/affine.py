@@ -1,5 +1,7 @@
 """Affine maps as homogeneous matrices `(B, ndim + 1, ndim + 1)` in float64, in grid millimetres."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -23,6 +25,24 @@ def apply_affine(matrix: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     flat = points.reshape(points.shape[0], ndim, -1)
     mapped = linear @ flat + shift.unsqueeze(-1)
     return mapped.reshape(batch, ndim, *points.shape[2:])
+
+
+def affine_points(
+    matrix: torch.Tensor, shape: Sequence[int], spacing_mm: Sequence[float]
+) -> torch.Tensor:
+    """Where matrices `(B, n, n)` take the voxel centres of a grid, `(B, ndim, *shape)` float32.
+
+    A sum over the axes of what each coordinate adds, several times faster than mapping the points.
+    """
+    ndim = len(shape)
+    rows = matrix.float()
+    points = rows[:, :ndim, ndim].reshape(-1, ndim, *[1] * ndim)
+    for axis, (n, s) in enumerate(zip(shape, spacing_mm, strict=True)):
+        line = (torch.arange(n, device=rows.device, dtype=rows.dtype) - (n - 1) / 2) * s
+        place = [1] * ndim
+        place[axis] = n
+        points = points + rows[:, :ndim, axis].reshape(-1, ndim, *[1] * ndim) * line.reshape(place)
+    return points
 
 
 def with_rigid_part(stretch: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:

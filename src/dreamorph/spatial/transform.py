@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn import functional
 
-from dreamorph.spatial.affine import apply_affine, identity_affine
+from dreamorph.spatial.affine import affine_points, apply_affine, identity_affine
 from dreamorph.spatial.grid import Padding, extent, points_like, resample, sample
 from dreamorph.spatial.jacobian import corner_determinants, folded_voxels
 from dreamorph.spatial.velocity import exp_velocity
+
+#: Squarings of `SpatialTransform.quick_points`.
+QUICK_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,25 @@ class SpatialTransform:
         grid = points_like(self.shape, self.spacing_mm, device)
         return self.map(grid)
 
+    def quick_points(self) -> torch.Tensor:
+        """As `points`, twice as fast or more, for samples that nobody keeps.
+
+        The displacement is looked up at the voxels of its own grid and brought to the fine one by
+        linear interpolation; two squarings do. Within a twentieth of a voxel of `points` for
+        displacements as smooth as registrations and dreams have.
+        """
+        chain = affine_points(self.post @ self.pre, self.shape, self.spacing_mm)
+        if self.velocity is None:
+            return chain
+        coarse = self.velocity.shape[2:]
+        spacing = [e / n for e, n in zip(self.extent_mm, coarse, strict=True)]
+        displacement = exp_velocity(self.velocity, self.extent_mm, QUICK_STEPS)
+        places = affine_points(self.pre, coarse, spacing)
+        moved = sample(displacement, places, self.extent_mm)
+        ndim = len(self.shape)
+        turned = self.post[:, :ndim, :ndim].to(moved) @ moved.flatten(2)
+        return chain + resample(turned.reshape(moved.shape), self.shape)
+
     def map(self, points: torch.Tensor) -> torch.Tensor:
         """Map points `(B or 1, ndim, *any)` in grid millimetres."""
         moved = apply_affine(self.pre, points)
@@ -143,8 +164,8 @@ def concatenate(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
 
 def one_hot(labels: torch.Tensor, n_labels: int) -> torch.Tensor:
     """`(B, 1, *shape)` integers to `(B, n_labels + 1, *shape)` float32, background first."""
-    hot = functional.one_hot(labels[:, 0].long(), n_labels + 1)
-    return hot.movedim(-1, 1).float()
+    values = torch.arange(n_labels + 1, dtype=labels.dtype, device=labels.device)
+    return (labels == values.reshape(1, -1, *[1] * (labels.dim() - 2))).float()
 
 
 def argmax_labels(probabilities: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from dreamorph.dreaming.samplers import WarpSampler
-from dreamorph.spatial import SpatialTransform
+from dreamorph.spatial import SpatialTransform, sample
 from dreamorph.spatial.transform import one_hot
 from dreamorph.training.config import IntensityConfig
 from dreamorph.training.data import TrainingData
@@ -72,7 +72,8 @@ class Augmenter:
         channels = [images, masks.to(images.dtype)]
         if self.n_labels:
             channels.append(one_hot(labels, self.n_labels)[:, 1:])
-        warped = transform.warp(torch.cat(channels, dim=1), padding="zeros")
+        points = transform.quick_points()
+        warped = sample(torch.cat(channels, dim=1), points, transform.extent_mm, "zeros")
         inside = warped[:, 1:2] > 0.5
         classes = self.data.classes
         return Batch(
