@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from dreamorph.errors import CohortError, ParameterError
-from dreamorph.hooks import in_project
+from dreamorph.hooks import in_project, run_name
 from tests.conftest import small_project
 
 
@@ -66,6 +66,7 @@ def test_a_run_is_tracked_as_declared(finished: Path, tmp_path: Path) -> None:
     tags = run.data.tags
     assert (tags["verdict"], tags["study"], tags["git_commit"]) == ("pass", "simulated", "unknown")
     assert tags["patients"] == "simulated"
+    assert run.info.run_name == "simulated"
     assert run.data.params["work.items"] == "4"
     assert run.data.params["work.scale"] == "1.0"
     assert run.data.metrics == {"check/folds": 600.0, "test/dice_mean": 600.0}
@@ -188,3 +189,8 @@ def test_the_database_is_in_the_project(tmp_path: Path) -> None:
     assert (tmp_path / "mlruns").is_dir()
     for uri in (None, "https://host", "sqlite:////absolute/a.db"):
         assert in_project(uri, tmp_path) == uri
+
+
+def test_a_run_of_some_pipelines_says_which() -> None:
+    assert run_name("hippocampus", "__default__") == "hippocampus"
+    assert run_name("hippocampus", "prior+dream") == "hippocampus: prior+dream"

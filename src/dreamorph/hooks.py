@@ -16,6 +16,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import BaseModel
 
 from dreamorph.tracking.anonymous import anonymise
@@ -142,6 +143,7 @@ class TrackingHook(MlflowHook):
         known = client.get_run(self.run_id).data.tags
         mlflow.set_tags(
             {
+                MLFLOW_RUN_NAME: run_name(self.study, str(known.get(MLFLOW_RUN_NAME, ""))),
                 VERDICT: known.get(VERDICT, UNDECIDED),
                 COMMIT: self.commit,
                 "study": self.study,
@@ -231,6 +233,11 @@ class TrackingHook(MlflowHook):
         logger.info("verdict: %s", verdict.replace("_", " "))
         for title, path in recorder.announcements().items():
             logger.info("%s: %s", title, path)
+
+
+def run_name(study: str, pipelines: str) -> str:
+    """What a run is called: its study, and the pipelines where it is not all of them."""
+    return study if pipelines in ("", "__default__") else f"{study}: {pipelines}"
 
 
 def parameters_model(package: str) -> type[BaseModel] | None:

@@ -17,7 +17,7 @@ from dreamorph.tracking.dashboard import DashboardError, link, serve
 
 
 def test_the_link_opens_the_table_of_runs() -> None:
-    address = "http://127.0.0.1:5000/#/experiments/3/runs"
+    address = "http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning"
     assert link("http://127.0.0.1:5000", "3") == link("http://127.0.0.1:5000/", "3") == address
 
 
@@ -53,7 +53,10 @@ def test_the_server_shows_the_experiment_and_ends_cleanly(
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
-    match = re.fullmatch(r"dashboard: (http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs\n", line)
+    match = re.fullmatch(
+        r"dashboard: (http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs\?workflowType=machine_learning\n",
+        line,
+    )
     assert match is not None, line
     assert match[2] == experiment
     with urllib.request.urlopen(f"{match[1]}/health", timeout=5) as answer:

@@ -48,8 +48,8 @@ def serve(uri: str, experiment: str, port: int | None, announce: Callable[[str],
 
 
 def link(server: str, experiment_id: str) -> str:
-    """The address of an experiment's table of runs: MLflow's own front page is another one."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    """The address of an experiment's table of runs, past the parts of MLflow for chats."""
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def _experiment_id(uri: str, experiment: str) -> str:

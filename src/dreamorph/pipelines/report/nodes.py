@@ -105,7 +105,7 @@ def write_report(
         checks=checks,
         verdict=verdict["verdict"],
         recovery=recovery or None,
-        parameters=without_paths(parameters),
+        parameters=without_paths(parameters | _as_trained(arms)),
         predictions=_predictions(scores),
     )
     pictures = {name: png_bytes(figure) for name, figure in montages(inputs).items()}
@@ -119,6 +119,12 @@ def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
         if cohort.get(name):
             cohort[name] = Path(str(cohort[name])).name
     return parameters | {"cohort": cohort}
+
+
+def _as_trained(arms: Items) -> dict[str, Any]:
+    """The parameters of the training that was done, whatever those of this run."""
+    done = [arms[key]["params"]["training"] for key in arms]
+    return {"training": done[0]} if done else {}
 
 
 def _members_of(prior: DeformationPrior, alignment: Alignment) -> Group:
