@@ -1,7 +1,6 @@
 """Handwritten digits: data, class-wise priors, and the random warps of every arm, all in 2D."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.cohorts import ROOT
-from dreamorph.dreaming import AffineWarpConfig, AffineWarps, ElasticWarpConfig, ElasticWarps
+from dreamorph.dreaming import ElasticWarpConfig, ElasticWarps
 from dreamorph.dreaming.samplers import IdentityWarps, WarpSampler
 from dreamorph.dreaming.strength import Strength
 from dreamorph.prior import DeformationPrior, PriorConfig, solve_population
@@ -66,32 +65,49 @@ def load_digits() -> tuple[Digits, Digits]:
         )
 
 
-def learn_priors(digits: Digits, seed: int = 0) -> list[DeformationPrior]:
-    """One prior per class, from pairs within the class alone.
+@dataclass(frozen=True)
+class Shapes:
+    """What priors know of a set of digits.
 
-    Its members are the digits of the class in their order.
+    Attributes:
+        own: `(N, 2, *coarse)`, the field of every digit, from the common space of its class.
+        means: `(10, 2, *coarse)`, of each class.
+        drawn: `(10, pool, 2, *coarse)`, fields drawn from each class's prior.
     """
-    return [_learn(digits.images[digits.classes == k], seed + k) for k in range(CLASSES)]
+
+    own: torch.Tensor
+    means: torch.Tensor
+    drawn: torch.Tensor
+
+
+def learn_shapes(digits: Digits, pool: int, file: Path, seed: int = 0) -> Shapes:
+    """One prior per class, from pairs within the class alone, and `pool` draws of each.
+
+    Kept in a file, from which it is read again.
+    """
+    if not file.exists():
+        own, means, drawn = None, [], []
+        for k in range(CLASSES):
+            inside = digits.classes == k
+            prior = _learn(digits.images[inside], seed + k)
+            if own is None:
+                own = torch.zeros(len(digits), *prior.fields.shape[1:])
+            own[inside] = prior.fields
+            means.append(prior.mean())
+            drawn.append(prior.sample(pool, torch.Generator().manual_seed(k)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save([own, torch.stack(means), torch.stack(drawn)], file)
+    return Shapes(*torch.load(file, weights_only=True))
 
 
 class DigitDreams:
     """Warps each digit into the shape of a newly drawn one of its class."""
 
-    def __init__(
-        self, priors: Sequence[DeformationPrior], digits: Digits, scale: float, pool: int
-    ) -> None:
-        """`pool` shapes are drawn per class; any digit of the class may take any of them."""
-        self.classes = digits.classes
-        self.own = torch.empty(0)
-        self.drawn = []
-        for k, prior in enumerate(priors):
-            if not len(self.own):
-                self.own = torch.zeros(len(digits), *prior.fields.shape[1:])
-            self.own[digits.classes == k] = prior.fields
-            mean = prior.mean()
-            shapes = prior.sample(pool, torch.Generator().manual_seed(k))
-            self.drawn.append(mean + scale * (shapes - mean))
-        self.pool = torch.stack(self.drawn)
+    def __init__(self, shapes: Shapes, classes: torch.Tensor, scale: float) -> None:
+        """`scale` is a factor on the deviation of the drawn shapes from their class's mean."""
+        self.own, self.classes = shapes.own, classes
+        means = shapes.means[:, None]
+        self.pool = means + scale * (shapes.drawn - means)
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator
@@ -103,16 +119,10 @@ class DigitDreams:
         return members, SpatialTransform(eye, self.own[members] - target, eye, SHAPE, SPACING)
 
 
-def random_warps(energy: float, sigma_mm: float, affine: AffineWarpConfig | None) -> WarpSampler:
+def random_warps(energy: float, sigma_mm: float) -> WarpSampler:
     """Smooth random warps of a mean squared velocity, pixels^2, and a width, pixels."""
     coarse = (SIDE // 2, SIDE // 2)
-    warps = ElasticWarps(SHAPE, SPACING, coarse, ElasticWarpConfig(), Strength(energy, sigma_mm))
-    return with_affine(warps, affine)
-
-
-def with_affine(warps: WarpSampler, affine: AffineWarpConfig | None) -> WarpSampler:
-    """The same with random affine maps, in one interpolation."""
-    return warps if affine is None else AffineWarps(warps, affine)
+    return ElasticWarps(SHAPE, SPACING, coarse, ElasticWarpConfig(), Strength(energy, sigma_mm))
 
 
 def still() -> WarpSampler:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,16 +31,16 @@ from benchmarks.digits import (
     SIDE,
     DigitDreams,
     Digits,
-    learn_priors,
+    Shapes,
+    learn_shapes,
     load_digits,
     random_warps,
     still,
-    with_affine,
 )
 from benchmarks.registration import as_markdown, write_section
-from dreamorph.dreaming import AffineWarpConfig
+from dreamorph.dreaming import AffineWarpConfig, AffineWarps
 from dreamorph.dreaming.samplers import WarpSampler
-from dreamorph.prior import DeformationPrior
+from dreamorph.spatial import sample
 from dreamorph.training import MixedWarps
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -74,39 +75,30 @@ class Settings:
 
 
 class SmallSet:
-    """Digits that all is learned from, their priors, and the warps of every arm."""
+    """Digits that all is learned from, and the warps of every arm."""
 
     def __init__(self, digits: Digits, name: str) -> None:
         self.digits, self.name = digits, name
-        self._priors: list[DeformationPrior] = []
 
-    @property
-    def priors(self) -> list[DeformationPrior]:
-        """One per class; learned once and kept."""
-        if not self._priors:
-            folder = CACHE / self.name
-            files = [folder / f"{k}.pt" for k in range(CLASSES)]
-            if not all(file.exists() for file in files):
-                folder.mkdir(parents=True, exist_ok=True)
-                for prior, file in zip(learn_priors(self.digits), files, strict=True):
-                    prior.save(file)
-            self._priors = [DeformationPrior.load(file) for file in files]
-        return self._priors
+    @cached_property
+    def shapes(self) -> Shapes:
+        """What the priors of its classes know; learned once and kept."""
+        return learn_shapes(self.digits, POOL, CACHE / f"{self.name}.pt")
 
     def warps(self, arm: str, settings: Settings) -> WarpSampler:
         """How an arm warps."""
-        affine = AFFINE if settings.affine else None
         if arm == "plain":
             return still()
+        affine = AFFINE if settings.affine or arm == "affine" else None
         if arm == "affine":
-            warped = with_affine(still(), AFFINE)
+            warped = still()
         elif arm == "elastic":
-            warped = random_warps(*settings.values, affine)
+            warped = random_warps(*settings.values)
         else:
-            warped = with_affine(
-                DigitDreams(self.priors, self.digits, settings.values[0], POOL), affine
-            )
-        return MixedWarps(warped, still(), FRACTION)
+            warped = DigitDreams(self.shapes, self.digits.classes, settings.values[0])
+        return MixedWarps(
+            warped if affine is None else AffineWarps(warped, affine), still(), FRACTION
+        )
 
 
 def network(name: str) -> nn.Module:
@@ -139,7 +131,9 @@ def train(digits: Digits, warps: WarpSampler, net: str, seed: int, steps: int) -
     for _ in range(steps):
         rows = torch.randint(len(digits), (BATCH,), generator=generator)
         sources, transform = warps.sample(rows, generator)
-        images = transform.to(device).warp(digits.images[sources].to(device), padding="zeros")
+        transform = transform.to(device)
+        points = transform.quick_points()
+        images = sample(digits.images[sources].to(device), points, transform.extent_mm, "zeros")
         optimiser.zero_grad()
         loss = functional.cross_entropy(model(images), digits.classes[sources].to(device))
         loss.backward()
