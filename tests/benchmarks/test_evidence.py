@@ -1,0 +1,71 @@
+"""The bookkeeping of the evidence: who is in a draw, and what its curves say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.evidence import bootstrapped, manifest, per_draw, summary, worth
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Twelve subjects of two volumes each; the last four are for testing."""
+    rows = [
+        [f"case_{2 * k + side:02d}", f"s{k:02d}", "test" if k >= 8 else "train"]
+        for k in range(12)
+        for side in range(2)
+    ]
+    return pd.DataFrame(rows, columns=["case", "subject", "split"])
+
+
+def results(**curves: list[float]) -> pd.DataFrame:
+    """Scores of arms at 3, 6 and 12 volumes: two draws, two seeds, two subjects, all the same."""
+    rows = [
+        [n, draw, arm, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
+        for arm, curve in curves.items()
+        for n, dice in zip((3, 6, 12), curve, strict=True)
+        for draw in range(2)
+        for seed in range(2)
+        for k in range(2)
+    ]
+    columns = ["labelled", "draw", "arm", "seed", "case", "subject", "label", "dice"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_a_draw_takes_one_volume_of_each_labelled_subject_and_every_test_volume(
+    table: pd.DataFrame,
+) -> None:
+    rows = manifest(table, labelled=3, draw=0)
+    parts = {split: part for split, part in rows.groupby("split")}
+    assert len(parts["train"]) == parts["train"]["subject"].nunique() == 3
+    assert set(parts["test"]["case"]) == set(table.loc[table["split"] == "test", "case"])
+    subjects = [set(part["subject"]) for part in parts.values()]
+    assert sum(map(len, subjects)) == len(set().union(*subjects))
+    assert parts["unlabelled"]["label"].eq("").all()
+    assert parts["train"]["label"].str.endswith(".nii.gz").all()
+
+
+def test_draws_differ_and_repeat(table: pd.DataFrame) -> None:
+    first, other = (set(manifest(table, 3, d).query("split == 'train'")["case"]) for d in (0, 1))
+    assert first != other
+    pd.testing.assert_frame_equal(manifest(table, 3, 1), manifest(table, 3, 1))
+
+
+def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> None:
+    table = worth(results(elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85]), "dream").set_index(
+        "n"
+    )
+    assert table.loc[3, "worth n"] == "6.0"
+    assert table.loc[6, "worth n"] == f"{np.sqrt(6 * 12):.1f}"
+    assert table.loc[12, "worth n"] == "more than 12"
+    assert table.loc[3, "dream - random warps"] == "+0.0200"
+
+
+def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
+    table = results(elastic=[0.80, 0.82, 0.84])
+    assert per_draw(table).loc[3, "elastic"].tolist() == pytest.approx([0.8] * 4)
+    table.loc[table["draw"] == 1, "dice"] += 0.02
+    own = per_draw(table).loc[3, "elastic"]
+    means = bootstrapped(own, np.random.default_rng(0))
+    assert sorted(set(np.round(means, 6))) == pytest.approx([0.80, 0.81, 0.82])
+    assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2"
