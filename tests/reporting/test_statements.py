@@ -9,7 +9,14 @@ import pytest
 
 from dreamorph.hallucination.result import to_table
 from dreamorph.reporting import ReportInputs
-from dreamorph.reporting.statements import against, best_baseline, claims, hallucination, overall
+from dreamorph.reporting.statements import (
+    against,
+    best_baseline,
+    claims,
+    hallucination,
+    overall,
+    recommendation,
+)
 from tests.reporting.conftest import make_checks
 
 ROW: dict[str, Any] = {
@@ -148,3 +155,17 @@ def test_a_check_that_does_not_apply_is_no_open_claim(complete: ReportInputs) ->
     assert claims(replace(complete, checks=checks)) != ""
     checks.loc[claim, "detail"] = "does not apply: the cohort has no labels"
     assert claims(replace(complete, checks=checks)) == ""
+
+
+def test_the_recommended_network_is_named_with_its_reason(complete: ReportInputs) -> None:
+    choice = {"recommended_arm": "elastic", "choice_reason": "no lead", "elastic_energy": 2.0}
+    found = recommendation(replace(complete, choice=choice))
+    assert found is not None
+    assert found.answer == "That of random warp"
+    assert "no lead" in found.sentence
+
+
+def test_nothing_is_recommended_where_nothing_was_chosen(complete: ReportInputs) -> None:
+    assert recommendation(complete) is None
+    choice = {"recommended_arm": "none chosen", "choice_reason": "", "elastic_energy": 1.0}
+    assert recommendation(replace(complete, choice=choice)) is None

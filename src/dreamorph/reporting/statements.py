@@ -8,7 +8,7 @@ import pandas as pd
 
 from dreamorph.evaluation import CONFIDENCE, subject_means
 from dreamorph.hallucination.result import DOES_NOT_APPLY
-from dreamorph.reporting.inputs import DREAM, RANDOM, ReportInputs
+from dreamorph.reporting.inputs import DREAM, NETWORK_ARMS, RANDOM, ReportInputs
 from dreamorph.reporting.parts import signed
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import (
@@ -81,6 +81,18 @@ def overall(inputs: ReportInputs) -> str:
     if not gates or "not_assessable" in gates or inputs.verdict == "not_assessable":
         return "not_assessable"
     return "pass"
+
+
+def recommendation(inputs: ReportInputs) -> Statement | None:
+    """Which network to use, as cross-validation chose; None where nothing was chosen."""
+    arm = str(inputs.choice.get("recommended_arm", ""))
+    if arm not in NETWORK_ARMS:
+        return None
+    text = (
+        "Chosen by cross-validation within the training subjects, before any test subject was"
+        f" seen: {inputs.choice['choice_reason']}."
+    )
+    return Statement("Which network should be used?", f"That of {arm_name(arm)}", text, "good")
 
 
 def hallucination(inputs: ReportInputs) -> Statement:

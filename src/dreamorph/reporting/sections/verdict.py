@@ -10,6 +10,7 @@ from dreamorph.reporting.statements import (
     claims,
     hallucination,
     overall,
+    recommendation,
 )
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import VERDICT_SYMBOLS, VERDICT_WORDS
@@ -20,6 +21,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     verdict = overall(inputs)
     plain = best_baseline(inputs)
     plain_name = "the plain baseline" if plain is None else f"the plain baseline, {_bare(plain)}"
+    chosen = recommendation(inputs)
     return {
         "verdict": verdict,
         "word": VERDICT_WORDS[verdict],
@@ -28,6 +30,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             against(inputs, RANDOM, "the random warp"),
             against(inputs, plain, plain_name),
             hallucination(inputs),
+            *([] if chosen is None else [chosen]),
         ],
         "claims": claims(inputs),
         "level": f"{LEVEL:g}",

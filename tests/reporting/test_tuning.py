@@ -1,0 +1,50 @@
+"""What was chosen within the training subjects, as the report tells it."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from dreamorph.reporting import ReportInputs
+from dreamorph.reporting.parts import Table
+from dreamorph.reporting.sections import arms
+from dreamorph.reporting.wording import NOTHING
+
+WAYS = (("elastic", 1.0, 0.70), ("elastic", 2.0, 0.72), ("dream", 1.0, 0.8))
+CHOICE = {
+    "recommended_arm": "dream",
+    "choice_reason": "leads by more than one standard error",
+    "elastic_energy": 2.0,
+}
+
+
+def tuned(complete: ReportInputs) -> ReportInputs:
+    rows = [
+        [arm, energy, 0, subject, score]
+        for arm, energy, score in (
+            ("elastic", 1.0, 0.70),
+            ("elastic", 2.0, 0.72),
+            ("dream", 1.0, 0.8),
+        )
+        for subject in ("a", "b", "c")
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])
+    return replace(complete, tuning=table, choice=CHOICE)
+
+
+def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInputs) -> None:
+    section = arms.build(tuned(complete))
+    assert isinstance(section["tuning"], Table)
+    assert [row[:2] for row in section["tuning"].rows] == [
+        ("random warp", "1"),
+        ("random warp", "2"),
+        ("dream", NOTHING),
+    ]
+    assert "0.720 ± 0.000" in section["tuning"].rows[1]
+    assert "2 times the energy" in section["chosen"]
+    assert "leads by more than one standard error" in section["chosen"]
+
+
+def test_without_cross_validation_the_report_says_so(complete: ReportInputs) -> None:
+    section = arms.build(complete)
+    assert section["tuning"] == ""
+    assert section["chosen"].startswith("Nothing was chosen")
