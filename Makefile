@@ -72,6 +72,9 @@ define set-up
 	  fi; \
 	  "$$python" -m venv .venv; \
 	fi
+	@if [ "$$(uname)" = Linux ] && [ -z "$(TORCH_INDEX)" ] && ! command -v nvidia-smi >/dev/null; then \
+	  echo "no NVIDIA GPU here: TORCH_INDEX=ADDRESS spares several GB of CUDA libraries (README)"; \
+	fi
 	@echo "setting up .venv (a few minutes, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints.txt -e "$(1)"
