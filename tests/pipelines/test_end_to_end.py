@@ -67,6 +67,7 @@ def stamps(workplace: Workplace) -> dict[str, int]:
         str(file.relative_to(workplace.root)): file.stat().st_mtime_ns
         for folder in (*folders, "plain_scores")
         for file in workplace.root.glob(f"{DATA}/*/tiny/{folder}/*")
+        if not file.name.startswith(".tmp")  # left by a kill, and swept by the next run
     }
 
 
