@@ -29,13 +29,22 @@ FOLDER = "Task04_Hippocampus"
 RESULTS = ROOT / "benchmarks" / "results" / "evidence_hippocampus.csv"
 PAGE, PICTURE = ROOT / "docs" / "evidence.md", ROOT / "docs" / "images" / "evidence_hippocampus.png"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
-STEPS = "ingest,register,prior,dream,tune,train,evaluate"
+STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate")
+#: `kedro run` with parameters that its command line cannot carry, such as lists.
+RUN = """
+import json, sys
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+bootstrap_project(sys.argv[1])
+with KedroSession.create(sys.argv[1], runtime_params=json.loads(sys.argv[2])) as session:
+    session.run(pipeline_names=sys.argv[3:])
+"""
 #: The split of the preset, whose test subjects are those of every draw.
 PRESET = SplitConfig(train_subjects=5, unlabelled_subjects=30)
 UNLABELLED = 30
 ARMS = ("none", "classic", "elastic", "dream", "mix", "atlas", "gated")
 NAMES = {"atlas": "multi-atlas fusion", "elastic": "tuned random warps", "gated": "gated dreams"}
-COLUMNS = ["labelled", "draw", "arm", "seed", "case", "subject", "label", "dice"]
+COLUMNS = ["labelled", "draw", "steps", "arm", "seed", "case", "subject", "label", "dice"]
 BOOTSTRAPS = 2000
 
 
@@ -73,33 +82,43 @@ def run_draw(table: pd.DataFrame, labelled: int, draw: int, options: argparse.Na
     file = WORK / f"{study}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     manifest(table, labelled, draw).to_csv(file, index=False)
-    seeds = ",".join(map(str, range(options.seeds)))
     parameters = {
-        "cohort.path": file,
         "study": study,
-        "training.steps": options.steps,
-        "training.seeds": f"[{seeds}]",
-        "training.progress": "false",
+        "cohort": {"path": str(file)},
+        "training": {
+            "steps": options.steps,
+            "seeds": list(range(options.seeds)),
+            "progress": False,
+        },
     }
-    given = ",".join(f"{key}={value}" for key, value in parameters.items())
-    command = [sys.executable, "-m", "kedro", "run", "--pipelines", STEPS, "--params", given]
+    command = [sys.executable, "-c", RUN, str(ROOT), json.dumps(parameters), *STEPS]
     with (WORK / f"{study}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     sys.stderr.write(f"{labelled} labelled, draw {draw}: done\n")
 
 
-def collected(labelled: int, draw: int) -> pd.DataFrame:
-    """Scores of a finished draw; `gated` is what tuning recommended."""
+def collected(labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
+    """Scores of a finished draw; `gated` is what tuning recommended, random warps if nothing."""
     study = f"evidence_{labelled}_{draw}"
     cases = pd.read_csv(ROOT / "data" / "07_model_output" / study / "cases.csv")
     choice = json.loads((ROOT / "data" / "06_models" / study / "choice.json").read_text())
-    gated = cases[cases["arm"] == choice["recommended_arm"]].assign(arm="gated")
-    return pd.concat([cases, gated]).assign(labelled=labelled, draw=draw)[COLUMNS]
+    arm = choice["recommended_arm"]
+    arm = arm if arm in set(cases["arm"]) else "elastic"
+    gated = cases[cases["arm"] == arm].assign(arm="gated")
+    rows = pd.concat([cases, gated]).assign(labelled=labelled, draw=draw, steps=options.steps)
+    return rows[COLUMNS]
 
 
 def known() -> pd.DataFrame:
     """All results so far."""
     return pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
+
+
+def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[int, int]]:
+    """Numbers of labelled volumes and draws that are there with so many steps and seeds."""
+    own = results[results["steps"] == options.steps]
+    seeds = own[own["arm"] == "dream"].groupby(["labelled", "draw"])["seed"].nunique()
+    return {(int(n), int(d)) for (n, d), count in seeds.items() if count >= options.seeds}
 
 
 def per_draw(results: pd.DataFrame) -> pd.Series:
@@ -211,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="draws at once, for a GPU")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
-    done = set(zip(known()["labelled"], known()["draw"], strict=True))
+    done = finished(known(), options)
     missing = [(n, d) for d in range(options.draws) for n in options.labelled if (n, d) not in done]
     table = cohort_table() if missing else pd.DataFrame()
 
@@ -222,8 +241,9 @@ def main(arguments: list[str] | None = None) -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for job in pool.map(work, missing):
             RESULTS.parent.mkdir(exist_ok=True)
-            pd.concat([known(), collected(*job)]).to_csv(RESULTS, index=False)
+            pd.concat([known(), collected(*job, options)]).to_csv(RESULTS, index=False)
     results = known()
+    results = results[results["steps"] == options.steps]
     if results.empty:
         raise SystemExit("no draw is finished")
     text = "".join(_text(results, options))

@@ -28,6 +28,9 @@ from torch.nn import functional
 from benchmarks.cohorts import ROOT
 from benchmarks.digits import (
     CLASSES,
+    PARTNERS,
+    PRIOR,
+    REGISTRATION,
     SIDE,
     DigitDreams,
     Digits,
@@ -40,6 +43,7 @@ from benchmarks.digits import (
 from benchmarks.registration import as_markdown, write_section
 from dreamorph.dreaming import AffineWarpConfig, AffineWarps
 from dreamorph.dreaming.samplers import WarpSampler
+from dreamorph.fingerprint import fingerprint
 from dreamorph.spatial import sample
 from dreamorph.training import MixedWarps
 
@@ -83,7 +87,8 @@ class SmallSet:
     @cached_property
     def shapes(self) -> Shapes:
         """What the priors of its classes know; learned once and kept."""
-        return learn_shapes(self.digits, POOL, CACHE / f"{self.name}.pt")
+        how = fingerprint(REGISTRATION, PRIOR, PARTNERS, POOL)
+        return learn_shapes(self.digits, POOL, CACHE / f"{self.name}-{how}.pt")
 
     def warps(self, arm: str, settings: Settings) -> WarpSampler:
         """How an arm warps."""
@@ -166,7 +171,10 @@ def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
             _append(file, key | {"error": error_of(model, judges)})
     table = pd.read_csv(file)
     own = table[
-        (table["digits"] == per_class * CLASSES) & (table["arm"] == arm) & (table["net"] == net)
+        (table["digits"] == per_class * CLASSES)
+        & (table["arm"] == arm)
+        & (table["net"] == net)
+        & (table["steps"] == TUNING_STEPS)
     ]
     best = own.loc[own["error"].idxmin(), "settings"]
     return next(settings for settings in grid if str(settings) == best)
@@ -198,7 +206,10 @@ def run(per_class: int, seeds: int, nets: tuple[str, ...], arms: tuple[str, ...]
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """One row an arm: mean error over seeds with its standard deviation, for every net."""
     rows = []
-    for (digits, arm), part in results.groupby(["digits", "arm"], sort=False):
+    newest = results[results["steps"] == STEPS]
+    last = newest.groupby(["digits", "arm", "net"])["settings"].transform("last")
+    newest = newest[newest["settings"] == last]  # settings chosen earlier are another arm
+    for (digits, arm), part in newest.groupby(["digits", "arm"], sort=False):
         row: dict[str, object] = {"digits": digits, "arm": arm}
         for net in NETS:
             values = part.loc[part["net"] == net, "error"].to_numpy(dtype=float)

@@ -1,10 +1,12 @@
 """The bookkeeping of the evidence: who is in a draw, and what its curves say."""
 
+import argparse
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import bootstrapped, manifest, per_draw, summary, worth
+from benchmarks.evidence import bootstrapped, finished, manifest, per_draw, summary, worth
 
 
 @pytest.fixture
@@ -21,14 +23,14 @@ def table() -> pd.DataFrame:
 def results(**curves: list[float]) -> pd.DataFrame:
     """Scores of arms at 3, 6 and 12 volumes: two draws, two seeds, two subjects, all the same."""
     rows = [
-        [n, draw, arm, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
+        [n, draw, 700, arm, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
         for arm, curve in curves.items()
         for n, dice in zip((3, 6, 12), curve, strict=True)
         for draw in range(2)
         for seed in range(2)
         for k in range(2)
     ]
-    columns = ["labelled", "draw", "arm", "seed", "case", "subject", "label", "dice"]
+    columns = ["labelled", "draw", "steps", "arm", "seed", "case", "subject", "label", "dice"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -69,3 +71,12 @@ def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
     means = bootstrapped(own, np.random.default_rng(0))
     assert sorted(set(np.round(means, 6))) == pytest.approx([0.80, 0.81, 0.82])
     assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2"
+
+
+def test_a_draw_counts_as_finished_with_its_steps_and_seeds_only() -> None:
+    table = results(dream=[0.8, 0.8, 0.8])
+
+    def found(steps: int, seeds: int) -> int:
+        return len(finished(table, argparse.Namespace(steps=steps, seeds=seeds)))
+
+    assert (found(700, 2), found(700, 1), found(700, 3), found(900, 1)) == (6, 6, 0, 0)

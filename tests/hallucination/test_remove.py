@@ -135,3 +135,18 @@ def test_same_seed_same_table():
 def test_predictions_of_another_shape_are_an_error():
     with pytest.raises(ValueError, match="expected labels of shape"):
         measure_removal(lambda image: image[..., :3], volumes(1), CONFIG)
+
+
+def test_the_worse_of_two_networks_decides_and_neither_may_be_missing():
+    honest = measure_removal(sees, volumes(), CONFIG, "dream")
+    liar = measure_removal(always, volumes(), CONFIG, "elastic")
+    both = pd.concat([honest, liar])
+    judged = ("dream", "elastic")
+    assert remove(replace(net_evidence(), removal=both), CONFIG).passed
+    found = remove(replace(net_evidence(), removal=both, removed_arms=judged), CONFIG)
+    assert found.passed is False
+    assert "elastic" in found.detail
+    assert "dream" in found.detail
+    found = remove(replace(net_evidence(), removal=honest, removed_arms=judged), CONFIG)
+    assert found.passed is False
+    assert found.detail == "not measured for elastic"

@@ -1,5 +1,6 @@
 """Cross-validation within the training subjects: what a fold may know, and what follows."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,11 @@ import yaml
 
 from dreamorph.datasets import AtomicStore, RecordDataset
 from dreamorph.parameters import Parameters
-from dreamorph.pipelines.train.nodes import NOT_CHOSEN
+from dreamorph.pipelines.train.nodes import NOT_CHOSEN, plan_arms
 from dreamorph.pipelines.tune import folds as module
 from dreamorph.pipelines.tune.folds import Folds, Settings, shortened
 from dreamorph.pipelines.tune.nodes import choose_warps, plan_tuning
+from dreamorph.prior import DeformationPrior
 from dreamorph.training import TrainedArm
 from dreamorph.volumes.cohort import Cohort
 from tests.pipelines.conftest import ROOT, Workplace
@@ -159,3 +161,84 @@ def test_without_scores_random_warps_stay_as_given() -> None:
     assert scores.empty
     assert choice["elastic_energy"] == 0.8
     assert choice["recommended_arm"] == NOT_CHOSEN
+
+
+def test_a_fold_that_no_pair_joins_has_no_scores(
+    folds: Folds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "pair_table", folds.pair_table.iloc[:0])
+    judged = {k: v for item in folds.judge(plan_of(folds)) for k, v in item.items()}
+    assert set(judged) == set(plan_of(folds)["key"])
+    assert not any(value["rows"] for value in judged.values())
+
+
+def test_the_gate_of_a_fold_judges_every_dream(folds: Folds) -> None:
+    """The whole training part as one fold's learners: what passes is what the gate lets pass."""
+    settings = replace_pool(folds.settings, 12)
+    sources = module.sources_of(folds.cohort)
+    members = list(range(len(folds.alignment.cases)))
+    table = folds.pair_table
+    prior = module.fit_to(
+        members, folds.cohort, folds.alignment, table, folds.pairs, settings.prior
+    )
+    accepted = module.accepted_dreams(sources, prior, table, settings)
+    recipes = module.Dreamer(prior).recipes(
+        12, range(len(sources.cases)), torch.Generator().manual_seed(settings.tuning.seed)
+    )
+    gate = module.Gate(sources, table, settings.audit, prior.fingerprint)
+    judged = gate.judge(module.replay(prior, sources, recipes))
+    assert [r.dream for r in accepted] == list(judged.loc[judged["accepted"], "dream"])
+    assert {r.source for r in accepted} <= set(sources.cases)
+
+
+def replace_pool(settings: Settings, pool: int) -> Settings:
+    """The same with another number of dreams to judge."""
+    return dataclasses.replace(settings, tuning=settings.tuning.model_copy(update={"pool": pool}))
+
+
+def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
+    """The energy that of `elastic` alone; a recommended arm is trained though not asked for."""
+    p = parameters()
+    cohort = load(finished.root, "cohort")
+    (file,) = finished.root.glob("data/*/tiny/prior.pt")
+    prior = DeformationPrior.load(file)
+    table = load(finished.root, "dream_table.csv").assign(accepted=True)
+    table["class"] = table["class"].astype(str)
+
+    def keys(arm: str, energy: float) -> dict[str, str]:
+        choice = {"elastic_energy": energy, "recommended_arm": arm}
+        plan = plan_arms(cohort, prior, table, choice, p.training, p.affine_warps, p.elastic_warps)
+        return dict(zip(plan["arm"], plan["key"], strict=True))
+
+    one, two = keys(NOT_CHOSEN, 1.0), keys("mix", 2.0)
+    assert set(one) == set(p.training.arms)
+    assert set(two) == {*p.training.arms, "mix"}
+    assert [arm for arm in one if one[arm] != two[arm]] == ["elastic"]
+
+
+def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> None:
+    p = parameters()
+    cohort, pair_table = (load(finished.root, name) for name in ("cohort", "pair_table.csv"))
+
+    def plan(**change: object) -> set[str]:
+        named = {
+            "tuning": p.tuning.model_copy(update={"folds": 3}), "training": p.training,
+            "affine": p.affine_warps, "elastic": p.elastic_warps, "dreaming": p.dreaming,
+            "audit": p.audit, "prior": "known",
+        }  # fmt: skip
+        for name, update in change.items():
+            old = named[name]
+            named[name] = update if name == "prior" else old.model_copy(update=update)
+        prior = type("Prior", (), {"fingerprint": named.pop("prior")})()
+        return set(plan_tuning(cohort, prior, pair_table, p.cohort, **named)["key"])
+
+    base = plan()
+    for change in (
+        {"training": {"steps": 40}}, {"training": {"learning_rate": 1.0}}, {"prior": "other"},
+        {"tuning": {"seed": 5, "folds": 3}}, {"tuning": {"pool": 9, "folds": 3}},
+        {"dreaming": {"scale": 2.0}}, {"audit": {"provenance_tolerance": 0.1}},
+        {"affine": {"shift_mm": 9.0}}, {"elastic": {"sigma_mm": 9.0}},
+    ):  # fmt: skip
+        assert not base & plan(**change), change
+    for change in ({"training": {"progress": False}}, {"training": {"seeds": (7,)}}):
+        assert plan(**change) == base, change

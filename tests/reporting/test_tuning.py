@@ -20,11 +20,7 @@ CHOICE = {
 def tuned(complete: ReportInputs) -> ReportInputs:
     rows = [
         [arm, energy, 0, subject, score]
-        for arm, energy, score in (
-            ("elastic", 1.0, 0.70),
-            ("elastic", 2.0, 0.72),
-            ("dream", 1.0, 0.8),
-        )
+        for arm, energy, score in WAYS
         for subject in ("a", "b", "c")
     ]
     table = pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])

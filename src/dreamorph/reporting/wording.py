@@ -105,8 +105,8 @@ LIMITS = (
         "Twelve checks were made; others are known and were not: whether dreams lose small"
         " structures, keep their class and fit their edges; whether the network finds inserted"
         " lesions, withstands worst-case noise and scanner artefacts, knows its own uncertainty"
-        " and recognises foreign inputs. Only the network of the dream arm, and the recommended"
-        " one where there is one, were shown images without their structures.",
+        " and recognises foreign inputs. Where networks draw structures, only that of the"
+        " dream arm, and the recommended one where there is one, were shown images without them.",
     ),
     (
         "Lesions",

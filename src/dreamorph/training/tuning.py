@@ -135,5 +135,8 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     )
     ahead = {arm: lead for arm, (lead, error) in leads.items() if lead > error}
     best: ArmName = max(ahead, key=lambda arm: ahead[arm]) if ahead else "elastic"
+    edge = "; the strongest random warps on offer won" if energy == max(means) > min(means) else ""
     why = "leads by more than one standard error" if ahead else "no lead of one standard error"
-    return Choice(energy, best, f"{why} over {len(subjects)} held-out training subjects ({shown})")
+    return Choice(
+        energy, best, f"{why} over {len(subjects)} held-out training subjects ({shown}{edge})"
+    )

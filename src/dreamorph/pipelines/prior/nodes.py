@@ -46,9 +46,15 @@ def fit_to(
     pairs: Items,
     config: PriorConfig,
 ) -> DeformationPrior:
-    """The prior of some members, from the trusted pairs among them and no others."""
+    """The prior of some members, from the trusted pairs among them and no others.
+
+    Raises:
+        PriorError: fewer than three members are left.
+    """
     used = trusted(pair_table)
     used = used[used["fixed"].isin(kept) & used["moving"].isin(kept)]
+    if len(kept) < _FEWEST_MEMBERS:
+        raise PriorError(f"a prior needs {_FEWEST_MEMBERS} volumes that pairs join")
     place = {member: row for row, member in enumerate(kept)}
     population = solve_population(
         torch.stack([pairs[key]["velocity"] for key in used["key"]]),

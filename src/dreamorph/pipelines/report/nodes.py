@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from pydantic import BaseModel
 
 from dreamorph import __version__
 from dreamorph.datasets.simulated import SimulatedFolder
@@ -105,7 +106,7 @@ def write_report(
         checks=checks,
         verdict=verdict["verdict"],
         recovery=recovery or None,
-        parameters=without_paths(parameters | _as_trained(arms)),
+        parameters=without_paths(parameters | {"training": _as_trained(parameters, arms)}),
         predictions=_predictions(scores),
     )
     pictures = {name: png_bytes(figure) for name, figure in montages(inputs).items()}
@@ -121,10 +122,17 @@ def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters | {"cohort": cohort}
 
 
-def _as_trained(arms: Items) -> dict[str, Any]:
-    """The parameters of the training that was done, whatever those of this run."""
+def _as_trained(parameters: dict[str, Any], arms: Items) -> Any:
+    """The training that was done: this run's parameters may be others, if it did not train.
+
+    What does not shape a network (which arms and seeds, where, with a progress bar) is this run's.
+    """
+    asked = parameters.get("training")
+    asked = asked.model_dump(mode="json") if isinstance(asked, BaseModel) else dict(asked or {})
     done = [arms[key]["params"]["training"] for key in arms]
-    return {"training": done[0]} if done else {}
+    kept = ("arms", "seeds", "device", "progress")
+    own = {name: asked[name] for name in kept if name in asked}
+    return (done[0] | own) if done else asked
 
 
 def _members_of(prior: DeformationPrior, alignment: Alignment) -> Group:

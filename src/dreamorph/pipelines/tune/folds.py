@@ -115,7 +115,8 @@ class Folds:
             ]
             try:
                 material = self._material(learners, held_out)
-                arms = [_with_energy(material, way.energy).arm(way.arm) for way in ways]
+                by_energy = {e: _with_energy(material, e) for e in {way.energy for way in ways}}
+                arms = [by_energy[way.energy].arm(way.arm) for way in ways]
             except (PriorError, DreamError, TrainingError) as error:
                 logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
                 failed += list(part["key"])
@@ -199,10 +200,10 @@ def held_out_scores(trained: TrainedArm, judges: Cohort) -> dict[str, float]:
 
 
 def _dice(found: torch.Tensor, true: torch.Tensor, n_labels: int) -> list[float]:
-    """Dice of every label that is in either map, on the common grid."""
+    """Dice of every label that a volume has, on the common grid."""
     scores = []
     for label in range(1, n_labels + 1):
         a, b = found == label, true == label
-        if total := int(a.sum() + b.sum()):
-            scores.append(2 * int((a & b).sum()) / total)
+        if b.any():
+            scores.append(2 * int((a & b).sum()) / int(a.sum() + b.sum()))
     return scores

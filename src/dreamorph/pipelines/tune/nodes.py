@@ -1,5 +1,6 @@
 """Nodes of the tuning step."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pandas as pd
 
 from dreamorph.datasets import StoredItems
 from dreamorph.dreaming import AffineWarpConfig, DreamConfig, ElasticWarpConfig
+from dreamorph.dreaming.dreamer import VERSION as DREAMING
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig
 from dreamorph.pipelines.common import Items, progress, trusted
@@ -51,7 +53,7 @@ def plan_tuning(
     if len(folds) < 2 or sum(map(len, folds)) < FEWEST_SUBJECTS:
         return pd.DataFrame(columns=PLAN_COLUMNS)
     given = (
-        VERSION, TRAINING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
+        VERSION, TRAINING, DREAMING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
         shortened(training, tuning).model_dump(mode="json", exclude={"device"}),
         affine, elastic.sigma_mm, dreaming.scale, audit, tuning.pool,
         list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
@@ -96,6 +98,8 @@ def choose_warps(
     scores = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
     scores = scores.reset_index(drop=True)
     choice = choose(scores, elastic.energy)
+    if not tables:
+        choice = dataclasses.replace(choice, reason="tuning was not asked for")
     if choice.recommended is not None:
         logger.info(
             "recommended within the training subjects: %s (%s)", choice.recommended, choice.reason

@@ -195,9 +195,11 @@ def _tuning(inputs: ReportInputs) -> Listed:
 def _chosen(inputs: ReportInputs) -> str:
     """What followed from the cross-validation, in one sentence."""
     if inputs.tuning.empty:
+        energy = float(inputs.choice.get("elastic_energy", 1))
+        reason = inputs.choice.get("choice_reason", "tuning was not asked for")
         return (
-            "Nothing was chosen by cross-validation in this run: random warps are as strong and as"
-            " rough as the dreams."
+            f"Nothing was chosen by cross-validation in this run ({reason}): random warps have"
+            f" {energy:g} times the energy of the dreams, as the parameters say."
         )
     choice = inputs.choice
     arm = str(choice.get("recommended_arm", ""))
