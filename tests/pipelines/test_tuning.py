@@ -119,11 +119,39 @@ def test_a_perfect_answer_scores_one(folds: Folds, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "predict_each", lambda *_: iter(answers))
     monkeypatch.setattr(TrainedArm, "build", lambda _: None)
     nobody = TrainedArm("elastic", 0, None, {}, pd.DataFrame())  # type: ignore[arg-type]
-    scores = module.held_out_scores(nobody, train)
+    scores = module.held_out_scores(nobody, train, {})
     assert scores == dict.fromkeys(train.table["subject"], 1.0)
     answers[0] = answers[0].flip(1)
-    worse = module.held_out_scores(nobody, train)
+    worse = module.held_out_scores(nobody, train, {})
     assert [s for s in scores if worse[s] < 1] == [train.table["subject"][0]]
+
+
+def test_classes_count_alike_however_rare(folds: Folds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To call everybody well scores one half, whatever the share of the sick."""
+    train = folds.cohort.select(folds.cohort.indices("train"))
+    classes = ["sick", *["well"] * (len(train) - 1)]
+    subjects = [f"s{k}" for k in range(len(train))]
+    cohort = dataclasses.replace(
+        train,
+        table=train.table.assign(**{"class": classes, "subject": subjects}),
+        label_names={},
+        class_names=["sick", "well"],
+    )
+    nobody = TrainedArm("elastic", 0, None, {}, pd.DataFrame())  # type: ignore[arg-type]
+    monkeypatch.setattr(TrainedArm, "build", lambda _: None)
+
+    def mean(answers: list[list[float]]) -> float:
+        found = iter([torch.tensor([answer]) for answer in answers])
+        monkeypatch.setattr(module, "predict_each", lambda *_: found)
+        weights = Folds(
+            cohort, folds.alignment, folds.pair_table, folds.pairs, folds.settings, 2
+        ).class_weights
+        scores = module.held_out_scores(nobody, cohort, weights)
+        assert list(scores) == subjects
+        return sum(scores.values()) / len(scores)
+
+    assert mean([[0.0, 1.0]] * len(train)) == pytest.approx(0.5)
+    assert mean([[1.0, 0.0], *[[0.0, 1.0]] * (len(train) - 1)]) == pytest.approx(1.0)
 
 
 def test_candidates_are_trained_as_the_arms_are_but_shorter() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,10 @@ class Folds:
         self.cohort, self.alignment, self.pairs = cohort, alignment, pairs
         self.pair_table, self.settings = trusted(pair_table), settings
         self.folds = folds_of(cohort, count, settings.tuning.seed)
+        counts = cohort.table.iloc[cohort.indices("train")]["class"].value_counts()
+        total = int(counts.sum())
+        #: What a volume counts, so that every class counts the same.
+        self.class_weights = {str(c): total / (len(counts) * n) for c, n in counts.items()}
 
     def judge(self, missing: pd.DataFrame) -> Iterator[dict[str, Any]]:
         """Scores of the candidates of a plan's rows, `{key: {"rows": ...}}`, one at a time.
@@ -96,7 +100,7 @@ class Folds:
         short = shortened(self.settings.training, self.settings.tuning)
         for trained in train_each(self._jobs(missing, begun, failed), short):
             key, way, number, judges = begun.popleft()
-            scores = held_out_scores(trained, judges).items()
+            scores = held_out_scores(trained, judges, self.class_weights).items()
             yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
         yield from ({key: {"rows": []}} for key in failed)
 
@@ -186,15 +190,22 @@ def accepted_dreams(
     return accepted
 
 
-def held_out_scores(trained: TrainedArm, judges: Cohort) -> dict[str, float]:
-    """Score of every subject: mean Dice of its labels, or probability of its true class."""
+def held_out_scores(
+    trained: TrainedArm, judges: Cohort, class_weights: Mapping[str, float]
+) -> dict[str, float]:
+    """Score of every subject: mean Dice of its labels, or probability of its true class.
+
+    The latter is weighted, so that its mean over subjects is the mean over classes: else a network
+    that always names the commonest class would lead.
+    """
     values: dict[str, list[float]] = {}
     answers = predict_each(trained.build(), judges.images, judges.masks)
     for row, answer in enumerate(answers):
         if task_of(judges) == "segmentation":
             scores = _dice(answer[0].argmax(dim=0), judges.labels[row, 0], judges.n_labels)
         else:
-            scores = [float(answer[0, judges.class_names.index(str(judges.table["class"][row]))])]
+            cls = str(judges.table["class"][row])
+            scores = [class_weights[cls] * float(answer[0, judges.class_names.index(cls)])]
         values.setdefault(str(judges.table["subject"][row]), []).extend(scores)
     return {subject: sum(own) / len(own) for subject, own in values.items() if own}
 

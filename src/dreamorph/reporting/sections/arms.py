@@ -181,7 +181,9 @@ def _tuning(inputs: ReportInputs) -> Listed:
             strength = NOTHING if arm == "dream" else f"{energy:g}"
             values = part.groupby("subject")["score"].mean().to_numpy(dtype=float)
             rows.append([arm_name(str(arm)), strength, len(values), _spread(values, 3)])
-    score = "Dice" if inputs.task == "segmentation" else "probability of the true class"
+    score = (
+        "Dice" if inputs.task == "segmentation" else "probability of the true class, classes alike"
+    )
     return listed(
         "Networks trained without some of the training subjects and scored on those, shorter than"
         f" the arms: mean {score} ± standard deviation over subjects. Strength is the energy of the"
