@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.cohorts import DEVELOPMENT_PAIRS, ROOT, Pairing, load_pairs
 from benchmarks.measures import judge
-from benchmarks.tools import Ants, Greedy, Ours, Tool, versions
+from benchmarks.tools import Ants, FireAnts, Greedy, Ours, Tool, versions
 from dreamorph.registration import RegistrationConfig
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -42,6 +42,7 @@ TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
     ("greedy -sv 100x50x10", Greedy("100x50x10"), "picsl_greedy", False),
     ("greedy -sv 100x100x50", Greedy("100x100x50"), "picsl_greedy", False),
     ("greedy -sv 100x100x50, our affine", Greedy("100x100x50", True), "picsl_greedy", False),
+    ("FireANTs greedy 100x50x20, our affine", FireAnts(), "fireants", False),
     ("ANTs SyN", Ants(), "antspyx", False),
     ("ANTs SyN-CC 100x70x50", Ants(CC), "antspyx", True),
 )
@@ -110,7 +111,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
             "worst Dice": f"{part['dice'].min():.3f}",
             "folds, % of voxels": f"{part['folded_percent'].mean():.4f}",
             "pairs with folds": int((part["folded_percent"] > 0).sum()),
-            "inverse error, mm": f"{part['inverse_mm'].mean():.3f}",
+            "inverse error, mm": f"{part['inverse_mm'].mean():.3f}".replace("nan", "-"),
         }
         if part["error_mm"].notna().all():
             row["error, mm"] = f"{part['error_mm'].mean():.2f}"

@@ -1,102 +1,229 @@
 """How many pairs a second a GPU registers, and how far that is from what its memory allows.
 
-    python -m benchmarks.registration_gpu
+    python -m benchmarks.registration_gpu --write
 
-prints one table: grid, batch size, pairs/s, peak memory, the floor and the gap to it. Where there
-is no GPU it says so in one line. FireANTs is timed beside it where it is installed.
+The hippocampus pairs of `benchmarks.registration`, as they are and brought to 128^3, repeated until
+a batch is full, all from one affine map of ours. FireANTs runs beside ours where it is installed.
+Where there is no GPU the command says so in one line.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 
+import numpy as np
+import pandas as pd
 import torch
 
-from benchmarks.registration import as_markdown
+from benchmarks.cohorts import Pairing, Side, load_pairs
+from benchmarks.measures import dice, folded_share
+from benchmarks.registration import PAGE, as_markdown, write_section
+from benchmarks.tools import fireants_points
 from dreamorph.registration import RegistrationConfig, register
-from dreamorph.spatial import coarse_shape, gaussian_smooth
+from dreamorph.registration.config import PRESETS
+from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
+from dreamorph.registration.svf import register_velocity
+from dreamorph.spatial import (
+    SpatialTransform,
+    coarse_shape,
+    extent,
+    identity_affine,
+    sample,
+)
+from dreamorph.spatial.transform import argmax_labels, one_hot
 
-SHAPES = ((48, 64, 48), (128, 128, 128))
-BATCHES = (1, 4, 16, 64)
+LARGE = (128, 128, 128)
+#: Pairs at once, at the native size and at 128^3.
+BATCHES = ((1, 8, 64, 256), (1, 4, 16))
+#: Iterations of FireANTs' greedy at factors 4, 2, 1: of its own example, and three times as many.
+ITERATIONS = ((100, 50, 20), (200, 100, 50))
+REPEATS = 3
+DEVICE = "cuda"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """As many pairs as asked for, on the GPU.
+
+    Attributes:
+        pairs: the disjoint pairs of which the batch is made.
+        rows: which pair each place of the batch holds.
+        affine: our affine map of each, `(B, 4, 4)`.
+    """
+
+    pairs: Pairing
+    rows: list[int]
+    affine: torch.Tensor
+
+    def volumes(self) -> tuple[torch.Tensor, ...]:
+        """Fixed and moving images, fixed and moving masks."""
+        fixed, moving = self.pairs.fixed, self.pairs.moving
+        parts = (fixed.images, moving.images, fixed.masks.float(), moving.masks.float())
+        return tuple(part[self.rows].to(DEVICE) for part in parts)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Time every grid and batch size."""
+    """Time every grid, batch size and tool."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--development", action="store_true", help="pairs for choosing parameters")
+    parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device on this machine: nothing was measured")
-    import pandas as pd
-
-    config = RegistrationConfig(preset=options.preset, device="cuda")
     bandwidth = memory_bandwidth()
-    sys.stdout.write(f"{torch.cuda.get_device_name()}, {bandwidth / 1e9:.0f} GB/s by copying\n")
     rows = []
-    for shape in SHAPES:
-        for batch in BATCHES:
-            row = _row(shape, batch, config, bandwidth, options.repeats)
-            sys.stderr.write(f"{row}\n")
-            rows.append(row)
-    sys.stdout.write(as_markdown(pd.DataFrame(rows)) + "\n")
+    for pairs, batches in zip(
+        sizes(load_pairs("hippocampus", options.pairs, options.development)), BATCHES, strict=True
+    ):
+        affine = register(
+            pairs.fixed.images, pairs.moving.images, RegistrationConfig(velocity=None), None, None,
+            pairs.fixed.masks, pairs.moving.masks, pairs.spacing_mm,
+        ).affine  # fmt: skip
+        for size in batches:
+            places = [k % len(pairs) for k in range(size)]
+            batch = Batch(pairs, places, affine[places])
+            for row in measured(batch, bandwidth):
+                sys.stderr.write(f"{row}\n")
+                rows.append(row)
+    text = (
+        f"`python -m benchmarks.registration_gpu`; {torch.cuda.get_device_name()}, torch"
+        f" {torch.__version__}; a copy moves {bandwidth / 1e12:.2f} TB/s.\n\n"
+        + as_markdown(pd.DataFrame(rows).fillna("-"))
+        + "\n"
+    )
+    sys.stdout.write(text)
     if find_spec("fireants") is None:
         sys.stdout.write("FireANTs is not installed: no peer was timed\n")
-    else:
-        sys.stdout.write(f"FireANTs greedy, pairs/s: {fireants_pairs_per_second()}\n")
+    if options.write:
+        write_section(PAGE, "gpu", text)
 
 
-def _row(
-    shape: tuple[int, ...], batch: int, config: RegistrationConfig, bandwidth: float, repeats: int
-) -> dict[str, object]:
-    row: dict[str, object] = {"grid": "x".join(map(str, shape)), "batch": batch}
-    fixed, moving = pair(shape, batch)
-    config = config.model_copy(update={"batch_size": batch})
-    torch.cuda.reset_peak_memory_stats()
-    try:
-        seconds = timed(lambda: register(fixed, moving, config), repeats)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        return row | {"pairs/s": "out of memory"}
-    bytes_moved, operations = floor(shape, config)
-    least = batch * bytes_moved / bandwidth
-    return row | {
-        "pairs/s": f"{batch / seconds:.2f}",
-        "peak memory, GB": f"{torch.cuda.max_memory_allocated() / 1e9:.2f}",
-        "floor, GB a pair": f"{bytes_moved / 1e9:.2f}",
-        "operations, GFLOP a pair": f"{operations / 1e9:.1f}",
-        "time over floor": f"{seconds / least:.1f}",
+def sizes(pairs: Pairing) -> Iterator[Pairing]:
+    """The pairs on their own grid, and brought to 128^3."""
+    yield pairs
+    scale = [n / m for n, m in zip(LARGE, pairs.fixed.images.shape[2:], strict=True)]
+
+    def larger(side: Side) -> Side:
+        images = torch.nn.functional.interpolate(side.images, LARGE, mode="trilinear")
+        labels = torch.nn.functional.interpolate(side.labels, LARGE, mode="nearest-exact")
+        masks = torch.nn.functional.interpolate(side.masks.float(), LARGE, mode="nearest-exact")
+        return Side(images, labels, masks > 0.5, side.cases)
+
+    spacing = tuple(s / f for s, f in zip(pairs.spacing_mm, scale, strict=True))
+    yield replace(pairs, fixed=larger(pairs.fixed), moving=larger(pairs.moving), spacing_mm=spacing)
+
+
+def measured(batch: Batch, bandwidth: float) -> Iterator[dict[str, object]]:
+    """One row a tool."""
+    whole = RegistrationConfig(device=DEVICE, batch_size=len(batch.rows))
+    tools: dict[str, Callable[[], torch.Tensor]] = {}
+    configs = {
+        f"dreamorph {preset}, deformable step": RegistrationConfig(preset=preset, affine=None)
+        for preset in PRESETS
     }
+    for name, config in configs.items():
+        tools[name] = partial(ours, batch, config)
+    tools["dreamorph default, affine step too"] = partial(ours, batch, whole)
+    if find_spec("fireants") is not None:
+        for iterations in ITERATIONS:
+            name = f"FireANTs greedy {'x'.join(map(str, iterations))}"
+            tools[name] = partial(fireants, batch, iterations)
+    for name, tool in tools.items():
+        row: dict[str, object] = {
+            "grid": "x".join(map(str, batch.pairs.fixed.images.shape[2:])),
+            "pairs at once": len(batch.rows),
+            "tool": name,
+        }
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            seconds, points = timed(tool)
+        except torch.OutOfMemoryError:
+            yield row | {"pairs/s": "out of memory"}
+            continue
+        row["pairs/s"] = f"{len(batch.rows) / seconds:.1f}"
+        row["peak memory, GB"] = f"{torch.cuda.max_memory_allocated() / 1e9:.2f}"
+        row |= judged(batch, points)
+        if name in configs:
+            least, operations = floor(tuple(batch.pairs.fixed.images.shape[2:]), configs[name])
+            row["floor, GB a pair"] = f"{least / 1e9:.3f}"
+            row["floor, GFLOP a pair"] = f"{operations / 1e9:.1f}"
+            row["time over floor"] = f"{seconds / (len(batch.rows) * least / bandwidth):.1f}"
+        yield row
 
 
-def pair(shape: tuple[int, ...], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two smooth random volumes for each pair."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, 1, 1, *shape, generator=generator).cuda()
-    both = [gaussian_smooth(volume, 2.0).repeat(batch, 1, 1, 1, 1) for volume in noise]
-    return both[0], both[1]
+def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
+    """Where the voxels of the fixed volumes lie in the moving ones, `(B, 3, *shape)`.
+
+    Without an affine step of its own it starts from the given maps, as FireANTs does.
+    """
+    volumes, spacing = batch.volumes(), batch.pairs.spacing_mm
+    if config.affine is not None:
+        return register(*volumes[:2], config, None, None, *volumes[2:], spacing).transform.points()
+    fixed, moving = (
+        standardise(fill_beyond_mask(volume, mask), mask)
+        for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
+    )
+    edges = extent(fixed.shape[2:], spacing)
+    pairs = Pairs(fixed, moving, *volumes[2:], None, None, edges)
+    affine = batch.affine.to(DEVICE)
+    velocity = register_velocity(pairs, affine, config)
+    eye = identity_affine(len(batch.rows), 3, DEVICE)
+    return SpatialTransform(eye, velocity, affine, pairs.shape, spacing, fine=True).points()
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of the fastest of several runs, after one to warm up."""
+def fireants(batch: Batch, iterations: tuple[int, ...]) -> torch.Tensor:
+    """The same from FireANTs' greedy registration, of volumes continued beyond their boxes."""
+    volumes = batch.volumes()
+    fixed, moving = (
+        fill_beyond_mask(volume, mask)
+        for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
+    )
+    return fireants_points(fixed, moving, batch.affine, batch.pairs.spacing_mm, iterations)
+
+
+def timed(work: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+    """Seconds of the fastest of several runs after one to warm up, and the last result."""
+    work()
     best = float("inf")
-    for run in range(repeats + 1):
+    for _ in range(REPEATS):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        work()
+        found = work()
         torch.cuda.synchronize()
-        if run > 0:
-            best = min(best, time.perf_counter() - start)
-    return best
+        best = min(best, time.perf_counter() - start)
+    return best, found
+
+
+def judged(batch: Batch, points: torch.Tensor) -> dict[str, object]:
+    """Mean Dice, share of folded voxels and pairs with any, over the different pairs."""
+    pairs = batch.pairs
+    edges = extent(pairs.fixed.images.shape[2:], pairs.spacing_mm)
+    scores, folds = [], []
+    for place, row in enumerate(batch.rows[: len(pairs)]):
+        box = (slice(None), slice(None), *pairs.fixed.box(row))
+        hot = one_hot(pairs.moving.labels[[row]], max(pairs.labels))
+        there = points[[place]][box].cpu()
+        moved = argmax_labels(sample(hot, there, edges))
+        scores.append(dice(pairs.fixed.labels[[row]][box], moved, pairs.labels))
+        folds.append(folded_share(there, pairs.spacing_mm))
+    return {
+        "Dice": f"{np.mean(scores):.3f}",
+        "folds, % of voxels": f"{100 * np.mean(folds):.4f}",
+    }
 
 
 def memory_bandwidth() -> float:
     """Bytes a second that a copy of 1 GB reads and writes."""
-    source = torch.empty(2**28, device="cuda")
+    source = torch.empty(2**28, device=DEVICE)
     target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / timed(lambda: target.copy_(source), 5)
+    seconds, _ = timed(lambda: target.copy_(source))
+    return 2 * source.numel() * 4 / seconds
 
 
 def floor(shape: tuple[int, ...], config: RegistrationConfig) -> tuple[float, float]:
@@ -109,8 +236,7 @@ def floor(shape: tuple[int, ...], config: RegistrationConfig) -> tuple[float, fl
     each way; per velocity voxel (squarings + 1) * 3 interpolations each way.
     """
     how = config.velocity
-    if how is None:
-        return 0.0, 0.0
+    assert how is not None
     total_bytes = total_operations = 0.0
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         voxels = _count(coarse_shape(shape, factor))
@@ -127,31 +253,6 @@ def _count(shape: tuple[int, ...]) -> int:
     for size in shape:
         count *= size
     return count
-
-
-def fireants_pairs_per_second() -> str:
-    """The peer's own greedy registration on the same volumes, through its public interface."""
-    import SimpleITK
-    from fireants.io.image import BatchedImages, Image
-    from fireants.registration.greedy import GreedyRegistration
-
-    found = []
-    for shape in SHAPES:
-        fixed, moving = (
-            BatchedImages(
-                [Image(SimpleITK.GetImageFromArray(v[0, 0].cpu().numpy()), device="cuda")]
-            )
-            for v in pair(shape, 1)
-        )
-
-        def work(fixed: object = fixed, moving: object = moving) -> None:
-            GreedyRegistration(
-                scales=[4, 2, 1], iterations=[100, 100, 50], fixed_images=fixed,
-                moving_images=moving, cc_kernel_size=5,
-            ).optimize()  # fmt: skip
-
-        found.append(f"{'x'.join(map(str, shape))} {1 / timed(work, 3):.2f}")
-    return ", ".join(found)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.cohorts import Pairing, Side
 from dreamorph.registration import RegistrationConfig, register
+from dreamorph.registration.pyramid import fill_beyond_mask
 from dreamorph.spatial import SpatialTransform, apply_affine, extent, points_like, sample
 
 
@@ -27,12 +28,13 @@ class Outcome:
     Attributes:
         forward: `(1, 3, *fixed box)`, where the fixed volume's voxels lie in the moving one, in
             grid millimetres.
-        backward: `(1, 3, *moving box)`, the tool's own inverse.
+        home: `(1, 3, *fixed box)`, where the tool's own inverse takes those points. A tool whose
+            result is a displacement field has an inverse that is one, read linearly.
         seconds: CPU time.
     """
 
     forward: torch.Tensor
-    backward: torch.Tensor
+    home: torch.Tensor
     seconds: float
 
 
@@ -74,9 +76,9 @@ def relevant(side: Side, pairs: Pairing) -> torch.Tensor:
 
 
 def _outcome(transform: SpatialTransform, pairs: Pairing, row: int, seconds: float) -> Outcome:
-    forward = transform.points()[(slice(None), slice(None), *pairs.fixed.box(row))]
-    inverse = transform.inverse().points()
-    return Outcome(forward, inverse[(slice(None), slice(None), *pairs.moving.box(row))], seconds)
+    box = (slice(None), slice(None), *pairs.fixed.box(row))
+    points = transform.points()
+    return Outcome(points[box], transform.inverse().map(points)[box], seconds)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Greedy:
             grid = grid_of(pairs, pairs.fixed, row)
             affine = torch.from_numpy(matrix)[None]
             forward = apply_affine(affine, grid + there)
-            home = apply_affine(torch.linalg.inv(affine), grid_of(pairs, pairs.moving, row))
+            home = apply_affine(torch.linalg.inv(affine), forward)
             yield Outcome(forward, home + sample_box(back, home, grid, pairs), seconds)
 
 
@@ -182,7 +184,7 @@ class Ants:
                     outprefix=f"{folder}/", **dict(self.options),
                 )  # fmt: skip
                 seconds = time.process_time() - start
-                there = ants.apply_transforms(
+                outward = ants.apply_transforms(
                     fixed, moving, result["fwdtransforms"], compose=f"{folder}/there_"
                 )
                 back = ants.apply_transforms(
@@ -191,13 +193,80 @@ class Ants:
                 )  # fmt: skip
                 forward, backward = (
                     torch.from_numpy(ants.image_read(name).numpy()).float().movedim(-1, 0)[None]
-                    for name in (there, back)
+                    for name in (outward, back)
                 )
-            yield Outcome(
-                forward + grid_of(pairs, pairs.fixed, row),
-                backward + grid_of(pairs, pairs.moving, row),
-                seconds,
+            forward = forward + grid_of(pairs, pairs.fixed, row)
+            there = grid_of(pairs, pairs.moving, row)
+            home = forward + sample_box(backward, forward, there, pairs)
+            yield Outcome(forward, home, seconds)
+
+
+@dataclass(frozen=True)
+class FireAnts:
+    """FireANTs' greedy registration from our affine map.
+
+    Its own inverse is an optimisation of its own and is not asked for.
+
+    Attributes:
+        iterations: at factors 4, 2 and 1.
+    """
+
+    iterations: tuple[int, ...] = (100, 50, 20)
+
+    def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
+        """Register the pairs one by one."""
+        affine = Ours(RegistrationConfig(velocity=None))
+        for row in range(len(pairs)):
+            start = time.process_time()
+            matrix = torch.from_numpy(_our_affine(affine, pairs, row))[None]
+            fixed, moving = (
+                fill_beyond_mask(side.images[[row]], side.masks[[row]].float())
+                for side in (pairs.fixed, pairs.moving)
             )
+            points = fireants_points(fixed, moving, matrix, pairs.spacing_mm, self.iterations)
+            seconds = time.process_time() - start
+            forward = points[(slice(None), slice(None), *pairs.fixed.box(row))]
+            yield Outcome(forward, torch.full_like(forward, torch.nan), seconds)
+
+
+def fireants_points(
+    fixed: torch.Tensor,
+    moving: torch.Tensor,
+    affine: torch.Tensor,
+    spacing_mm: tuple[float, ...],
+    iterations: tuple[int, ...],
+) -> torch.Tensor:
+    """Where the fixed voxels lie in the moving volumes, `(B, 3, *shape)`, after FireANTs' greedy.
+
+    Through its public interface. It knows no masks, so the volumes `(B, 1, *shape)` are already
+    continued beyond their scanned boxes; `affine` `(B, 4, 4)` is ours.
+    """
+    import SimpleITK
+    from fireants.io.image import BatchedImages, Image
+    from fireants.registration.greedy import GreedyRegistration
+
+    shape, device = fixed.shape[2:], fixed.device
+    edges = [n * s for n, s in zip(shape, spacing_mm, strict=True)]
+    blank = SimpleITK.GetImageFromArray(np.zeros(shape, np.float32))
+    blank.SetSpacing([float(s) for s in spacing_mm[::-1]])
+    blank.SetOrigin([(s - e) / 2 for s, e in zip(spacing_mm[::-1], edges[::-1], strict=True)])
+    sides = []
+    for volume in (fixed, moving):
+        images = BatchedImages([Image(blank, device=str(device)) for _ in range(len(volume))])
+        images.batch_tensor = volume
+        sides.append(images)
+    # its points are x, y, z where ours are in the order of the array
+    mirror = torch.eye(4, dtype=torch.float64)[[2, 1, 0, 3]]
+    registration = GreedyRegistration(
+        scales=[4, 2, 1], iterations=list(iterations), fixed_images=sides[0],
+        moving_images=sides[1], init_affine=(mirror @ affine.cpu() @ mirror).float().to(device),
+        progress_bar=False, cc_kernel_size=5,
+    )  # fmt: skip
+    registration.optimize()
+    with torch.no_grad():
+        corners = registration.get_warped_coordinates(*sides).movedim(-1, 1).flip(1)
+    half = [(e - s) / 2 for e, s in zip(edges, spacing_mm, strict=True)]
+    return corners * torch.tensor(half, device=device).reshape(1, 3, 1, 1, 1)
 
 
 def _positive(volume: torch.Tensor) -> np.ndarray:
@@ -241,7 +310,7 @@ def sample_box(
 def versions() -> dict[str, str]:
     """Versions of the peers that are installed."""
     found = {}
-    for package in ("picsl_greedy", "antspyx", "torch"):
+    for package in ("picsl_greedy", "antspyx", "fireants", "torch"):
         try:
             found[package] = version(package)
         except ModuleNotFoundError:

@@ -95,3 +95,13 @@ def test_quick_points_without_a_velocity_are_the_points() -> None:
     eye = identity_affine(2, 3)
     transform = SpatialTransform(affine_exp(log), None, eye, (9, 7, 8), (1.0, 2.0, 1.5))
     assert torch.allclose(transform.quick_points(), transform.points(), atol=1e-5)
+
+
+def test_the_exponential_of_affine_maps_is_that_of_torch() -> None:
+    generator = torch.Generator().manual_seed(5)
+    log = torch.zeros(20, 4, 4, dtype=torch.float64)
+    log[:, :3, :3] = torch.randn(20, 3, 3, generator=generator, dtype=torch.float64) / 2
+    log[:, :3, 3] = 50 * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    wanted = torch.linalg.matrix_exp(log)
+    assert torch.allclose(affine_exp(log), wanted, rtol=1e-10, atol=1e-9)
+    assert torch.equal(affine_exp(log)[:, 3], torch.tensor([[0.0, 0, 0, 1]] * 20).double())

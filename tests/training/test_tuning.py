@@ -44,7 +44,7 @@ def test_no_more_folds_than_subjects() -> None:
 def test_the_best_strength_of_random_warps_is_taken() -> None:
     table = scores(**{"elastic_0.5": 0.3, "elastic_1": 0.4, "elastic_2": 0.45, "dream_1": 0.4})
     choice = choose(table, 1.0)
-    assert choice.energy == 2.0
+    assert choice.energies["elastic"] == 2.0
     assert choice.recommended == "elastic"
 
 
@@ -68,7 +68,7 @@ def test_the_reason_names_the_lead_and_its_error() -> None:
 def test_too_few_held_out_subjects_choose_nothing() -> None:
     table = scores(**{"elastic_2": 0.1, "dream_1": 0.9})
     choice = choose(table[table["subject"].isin(["a", "b"])], 0.7)
-    assert (choice.energy, choice.recommended) == (0.7, None)
+    assert (choice.energies, choice.recommended) == ({"elastic": 0.7, "mix": 0.7}, None)
     assert "2 training subjects" in choice.reason
     assert choose(pd.DataFrame(columns=list(COLUMNS)), 0.7).recommended is None
 
@@ -79,12 +79,20 @@ def test_a_candidate_that_lacks_a_subject_is_refused() -> None:
         choose(table.iloc[:-1], 1.0)
 
 
-def test_candidates_are_all_strengths_and_both_ways_of_dreaming() -> None:
+def test_random_warps_alone_and_on_top_of_dreams_have_a_strength_each() -> None:
+    table = scores(**{"elastic_1": 0.40, "elastic_2": 0.3, "mix_1": 0.40, "mix_2": 0.45})
+    choice = choose(table, 1.0)
+    assert choice.energies == {"elastic": 1.0, "mix": 2.0}
+    assert choice.recommended == "mix"
+
+
+def test_candidates_are_dreams_and_all_strengths_alone_and_on_top_of_them() -> None:
     assert candidates(TuningConfig(energies=(0.5, 2.0)), 1.5) == [
         Candidate("elastic", 0.5),
         Candidate("elastic", 2.0),
+        Candidate("mix", 0.5),
+        Candidate("mix", 2.0),
         Candidate("dream", 1.5),
-        Candidate("mix", 1.5),
     ]
 
 

@@ -6,11 +6,11 @@ from itertools import product
 
 import torch
 
-from dreamorph.parallel import raise_if_stopped
 from dreamorph.registration.config import AffineConfig, RegistrationConfig
+from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import Agreement, correlation, prepare, sight
-from dreamorph.spatial.affine import affine_log, identity_affine
+from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 from dreamorph.spatial.grid import coarse_shape, points_like, sample
 
 #: Voxels along the shortest axis of the coarsest grid in use. With 10 to 14, ten of 24 pairs of
@@ -60,7 +60,7 @@ def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
     failures = search.faults(everyone, log)
     for b in [b for b, failure in enumerate(failures) if failure]:
         log[b], failures[b] = search.retry(owners == b, owners, logs, trial, failures[b])
-    return AffineResult(torch.linalg.matrix_exp(log), tuple(failures))
+    return AffineResult(affine_exp(log), tuple(failures))
 
 
 def usable_levels(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -85,17 +85,13 @@ class _Search:
             return log
         pairs = self.levels[factor].take(owners)
         units = _units(pairs).to(log.device)
-        parameters = (log / torch.where(units > 0, units, 1.0)).detach().requires_grad_()
-        optimiser = torch.optim.Adam([parameters], lr=step_mm)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step_mm)
         agreement = _Agreement(pairs, self.config)
-        for _ in range(iterations):
-            raise_if_stopped()
-            optimiser.zero_grad()
-            (-agreement(torch.linalg.matrix_exp(parameters * units)).sum()).backward()
-            optimiser.step()
-            schedule.step()
-        return (parameters * units).detach()
+
+        def loss(parameters: torch.Tensor) -> torch.Tensor:
+            return -agreement(affine_exp(parameters * units))
+
+        start = log / torch.where(units > 0, units, 1.0)
+        return minimise(start, loss, step_mm, iterations) * units
 
     def finish(self, owners: torch.Tensor, log: torch.Tensor, done: int) -> torch.Tensor:
         """From the end of the trial to the finest level."""
@@ -128,13 +124,13 @@ class _Search:
         """Agreement `(B,)` of each candidate."""
         with torch.no_grad():
             agreement = _Agreement(self.levels[factor].take(owners), self.config)
-            return agreement(torch.linalg.matrix_exp(log))
+            return agreement(affine_exp(log))
 
     def faults(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
         """What is wrong with each candidate; empty if nothing."""
         finest = list(self.levels)[-1]
         pairs = self.levels[finest].take(owners)
-        matrices = torch.linalg.matrix_exp(log)
+        matrices = affine_exp(log)
         determinants = torch.linalg.det(matrices)
         found = self.agreement(finest, owners, log)
         given = self.agreement(finest, owners, torch.zeros_like(log))
@@ -197,7 +193,7 @@ def _best_turn(
     turns = _turns(len(pairs.shape), how.turns_degrees).to(shift.device)
     if len(turns) == 0:
         return [None] * len(pairs)
-    move = torch.linalg.matrix_exp(shift)
+    move = affine_exp(shift)
     centre = move.clone()
     centre[:, :-1, -1] = _mass_centre(pairs.fixed, pairs.fixed_mask, pairs).double()
     home = torch.linalg.inv(centre)

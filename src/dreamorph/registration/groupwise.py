@@ -26,7 +26,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNK = 8
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)

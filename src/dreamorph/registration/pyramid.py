@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy import ndimage
 
 from dreamorph.spatial.grid import coarse_shape, resample
 from dreamorph.spatial.smoothing import gaussian_smooth
@@ -73,21 +71,31 @@ class Pairs:
 
 
 def fill_beyond_mask(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Continue `(B, 1, *shape)` beyond its mask with the nearest value inside.
+    """Continue `(B, 1, *shape)` beyond its mask with a near value inside.
 
-    Padding then has no edge that a similarity could hold on to.
+    Padding then has no edge that a similarity could hold on to. Along one axis after the other,
+    what has no value takes that of the nearest voxel of its line that has: beyond a box, the value
+    of its nearest voxel.
     """
-    if bool(mask.all()):
+    inside = mask > 0.5
+    if bool(inside.all()):
         return volume
-    filled = volume.detach().cpu().numpy().copy()
-    inside = mask.detach().cpu().numpy() > 0.5
-    for single, content in zip(filled[:, 0], inside[:, 0], strict=True):
-        if content.any() and not content.all():
-            nearest = ndimage.distance_transform_edt(
-                ~content, return_distances=False, return_indices=True
-            )
-            single[...] = single[tuple(np.asarray(nearest))]
-    return torch.from_numpy(filled).to(volume)
+    for axis in range(2, volume.dim()):
+        volume = volume.gather(axis, _nearest_inside(inside, axis))
+        inside = inside.any(dim=axis, keepdim=True).expand_as(inside)
+    return volume
+
+
+def _nearest_inside(inside: torch.Tensor, axis: int) -> torch.Tensor:
+    """Index along `axis` of the nearest voxel inside; a voxel's own where its line has none."""
+    size = inside.shape[axis]
+    place = [1] * inside.dim()
+    place[axis] = size
+    own = torch.arange(size, device=inside.device).reshape(place).expand_as(inside)
+    before = own.where(inside, -size).cummax(axis).values
+    after = own.where(inside, 2 * size).flip(axis).cummin(axis).values.flip(axis)
+    nearest = torch.where(own - before <= after - own, before, after)
+    return own.where((nearest < 0) | (nearest >= size), nearest)
 
 
 def standardise(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -109,11 +109,14 @@ def register(
         n_labels = int(max(fixed_labels.max(), moving_labels.max()))
 
     def work(part: slice) -> RegistrationResult:
+        def here(volume: torch.Tensor) -> torch.Tensor:
+            return volume[part].to(device).float()
+
+        masks = here(fixed_mask), here(moving_mask)
         pairs = Pairs(
-            _prepare(fixed[part], fixed_mask[part]).to(device),
-            _prepare(moving[part], moving_mask[part]).to(device),
-            fixed_mask[part].float().to(device),
-            moving_mask[part].float().to(device),
+            _prepare(here(fixed), masks[0]),
+            _prepare(here(moving), masks[1]),
+            *masks,
             _probabilities(fixed_labels, part, n_labels, device),
             _probabilities(moving_labels, part, n_labels, device),
             extent(fixed.shape[2:], spacing),
@@ -141,7 +144,7 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
 
 
 def _prepare(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return standardise(fill_beyond_mask(volume.float(), mask), mask)
+    return standardise(fill_beyond_mask(volume, mask), mask)
 
 
 def _probabilities(
@@ -149,7 +152,7 @@ def _probabilities(
 ) -> torch.Tensor | None:
     if labels is None or n_labels == 0:
         return None
-    return one_hot(labels[part], n_labels)[:, 1:].to(device)
+    return one_hot(labels[part].to(device), n_labels)[:, 1:]
 
 
 def _device(config: RegistrationConfig, volume: torch.Tensor) -> torch.device:

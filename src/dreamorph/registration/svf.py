@@ -2,8 +2,8 @@
 
 import torch
 
-from dreamorph.parallel import raise_if_stopped
 from dreamorph.registration.config import RegistrationConfig, VelocityConfig
+from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import coarse_shape, points_like, resample, sample
@@ -34,7 +34,8 @@ def register_velocity(
     raw = torch.zeros(batch, ndim, *smallest, device=pairs.fixed.device)
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
-        raw = _Level(pairs.at(factor), affine, config, how).optimise(raw, iterations)
+        level = _Level(pairs.at(factor), affine, config, how)
+        raw = minimise(raw, level.loss, how.step_mm, iterations)
     return gaussian_smooth(raw, how.sigma)
 
 
@@ -67,19 +68,6 @@ class _Level:
             assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
             self.fixed_labels = pairs.fixed_labels[self.box]
-
-    def optimise(self, raw: torch.Tensor, iterations: int) -> torch.Tensor:
-        raw = raw.detach().requires_grad_()
-        step = self.config.step_mm
-        optimiser = torch.optim.Adam([raw], lr=step)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, 0.1 * step)
-        for _ in range(iterations):
-            raise_if_stopped()
-            optimiser.zero_grad()
-            self.loss(raw).sum().backward()
-            optimiser.step()
-            schedule.step()
-        return raw.detach()
 
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""

@@ -50,8 +50,8 @@ class ReportInputs:
         comparisons: `evaluation.compare_arms`, for one metric or several.
         history: columns arm, seed, step, metric, value.
         tuning: columns arm, energy, fold, subject, score: held-out training subjects.
-        choice: what followed from them, with the keys elastic_energy, recommended_arm and
-            choice_reason.
+        choice: what followed from them, with the keys elastic_energy, mix_energy, recommended_arm
+            and choice_reason.
         checks: `hallucination.result.to_table`.
         verdict: pass, fail or not_assessable.
         recovery: of a simulated truth. Key `registration` holds the fields of

@@ -6,6 +6,9 @@ import numpy as np
 import scipy.linalg
 import torch
 
+#: Of the matrix exponential.
+_EXP_SQUARINGS, _EXP_TERMS = 4, 9
+
 
 def identity_affine(batch: int, ndim: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """`(batch, ndim + 1, ndim + 1)` identity matrices in float64."""
@@ -78,5 +81,16 @@ def affine_log(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def affine_exp(log: torch.Tensor) -> torch.Tensor:
-    """Matrix exponential, the inverse of `affine_log`."""
-    return torch.linalg.matrix_exp(log.double())
+    """Matrix exponential, the inverse of `affine_log`, float64.
+
+    Scaling and squaring of a Taylor series: to 1e-12 for linear parts of norm 2, larger than those
+    of any plausible map. `torch.linalg.matrix_exp` would wait for the GPU at every call.
+    """
+    small = log.double() * 0.5**_EXP_SQUARINGS
+    eye = torch.eye(log.shape[-1], dtype=small.dtype, device=small.device)
+    result = eye + small / _EXP_TERMS
+    for term in range(_EXP_TERMS - 1, 0, -1):
+        result = eye + small @ result / term
+    for _ in range(_EXP_SQUARINGS):
+        result = result @ result
+    return result

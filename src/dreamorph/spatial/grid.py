@@ -1,6 +1,7 @@
 """Points of a grid and interpolation at points: the only place that knows `grid_sample`."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -52,7 +53,7 @@ def sample(
     Returns:
         `(B, C, *out)`.
     """
-    scale = torch.tensor([2.0 / e for e in extent_mm], device=points.device, dtype=points.dtype)
+    scale = per_mm(tuple(extent_mm), points.device, points.dtype)
     if affine is None:
         normalised = points.flip(1) * scale.flip(0).reshape(1, -1, *[1] * (points.dim() - 2))
     else:
@@ -70,6 +71,16 @@ def sample(
         padding_mode=padding,
         align_corners=False,
     )
+
+
+@lru_cache(maxsize=256)
+def per_mm(extent_mm: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Units of `grid_sample`, in which a grid's edge is 2 long, per mm along each axis, `(ndim,)`.
+
+    Kept on the device: a copy from the CPU would make every call wait for the GPU.
+    """
+    with torch.inference_mode(mode=False):
+        return torch.tensor([2.0 / edge for edge in extent_mm], device=device, dtype=dtype)
 
 
 def _alike(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

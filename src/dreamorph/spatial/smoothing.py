@@ -21,8 +21,9 @@ def gaussian_smooth(field: torch.Tensor, sigma_voxels: float | Sequence[float]) 
     sigmas = [float(sigma_voxels)] * ndim if isinstance(sigma_voxels, int | float) else sigma_voxels
     for axis, sigma in enumerate(sigmas):
         if sigma > 0:
-            matrix = _gaussian_matrix(field.shape[2 + axis], float(sigma))
-            field = apply_along(field, matrix.to(field), axis)
+            size = field.shape[2 + axis]
+            matrix = _gaussian_matrix(size, float(sigma), field.device, field.dtype)
+            field = apply_along(field, matrix, axis)
     return field
 
 
@@ -32,8 +33,9 @@ def box_mean(volume: torch.Tensor, window: int, stride: int = 1) -> torch.Tensor
     Windows are cut at the border and divided by their full size: outside counts as zero.
     """
     for axis in range(volume.dim() - 2):
-        matrix = _box_matrix(volume.shape[2 + axis], window, stride)
-        volume = apply_along(volume, matrix.to(volume), axis)
+        size = volume.shape[2 + axis]
+        matrix = _box_matrix(size, window, stride, volume.device, volume.dtype)
+        volume = apply_along(volume, matrix, axis)
     return volume
 
 
@@ -48,8 +50,11 @@ def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.T
     return torch.matmul(matrix, field.reshape(before, size, after)).reshape(out)
 
 
+# The matrices stay on the device where they are needed: a copy from the CPU would make a GPU wait.
 @lru_cache(maxsize=256)
-def _gaussian_matrix(size: int, sigma: float) -> torch.Tensor:
+def _gaussian_matrix(
+    size: int, sigma: float, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     radius = max(1, math.ceil(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
@@ -60,11 +65,18 @@ def _gaussian_matrix(size: int, sigma: float) -> torch.Tensor:
         column = (rows + offset) % (2 * size)
         column = torch.where(column >= size, 2 * size - 1 - column, column)
         matrix.index_put_((rows, column), weight.expand(size), accumulate=True)
-    return matrix
+    return _kept(matrix, device, dtype)
 
 
 @lru_cache(maxsize=256)
-def _box_matrix(size: int, window: int, stride: int) -> torch.Tensor:
+def _box_matrix(
+    size: int, window: int, stride: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     centres = torch.arange((stride - 1) // 2, size, stride)
     offset = torch.arange(size).unsqueeze(0) - centres.unsqueeze(1)
-    return (offset.abs() <= window // 2).to(torch.float64) / window
+    return _kept((offset.abs() <= window // 2).to(torch.float64) / window, device, dtype)
+
+
+def _kept(matrix: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    with torch.inference_mode(mode=False):
+        return matrix.clone().to(device, dtype)

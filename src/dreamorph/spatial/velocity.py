@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from dreamorph.spatial.grid import points_like, sample
+from dreamorph.spatial.grid import per_mm, points_like, sample
 
 #: Squarings. With a midpoint step before them, further ones change the map of a pair of real
 #: volumes by less than a thousandth of a millimetre.
@@ -30,7 +30,7 @@ def exp_velocity(
         u with `exp(v)(x) = x + u(x)`, `(B, ndim, *shape)` in mm.
     """
     # in the units and the order of components of grid_sample, so that nothing is converted between
-    scale = torch.tensor([2.0 / e for e in extent_mm]).to(velocity)
+    scale = per_mm(tuple(extent_mm), velocity.device, velocity.dtype)
     scale = scale.reshape(1, -1, *[1] * (velocity.dim() - 2))
     identity = _normalised_identity(velocity)
     start = (velocity * (scale * 0.5**steps)).flip(1)

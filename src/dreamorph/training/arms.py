@@ -23,7 +23,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.prior import DeformationPrior
 from dreamorph.training.config import ArmName
 from dreamorph.training.fit import Arm
-from dreamorph.training.mixing import MixedWarps
+from dreamorph.training.mixing import MixedWarps, SummedWarps
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Material:
         if name == "classic":
             return AffineWarps(plain, self.affine)
         if name == "mix":
-            shown: WarpSampler = MixedWarps(self._dreams, self._random, 0.5)
+            shown: WarpSampler = SummedWarps(self._dreams, self._random)
         else:
             shown = self._dreams if name == "dream" else self._random
         return AffineWarps(MixedWarps(shown, plain, self.fraction), self.affine)

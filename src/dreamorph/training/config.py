@@ -42,8 +42,8 @@ class TrainingConfig(Config):
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
             changes their brightness, `elastic` adds random warps as rough as the dreams and as
-            strong as tuning chose, `dream` adds dreams, `mix` both by halves. `elastic` and
-            `dream` have to be there: the verdict compares them.
+            strong as tuning chose, `dream` adds dreams, `mix` dreams with random warps on top.
+            `elastic` and `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.
         batch_size: volumes per step.

@@ -17,6 +17,8 @@ from dreamorph.training.config import ArmName
 
 #: Ways of warping that are held against random warps.
 DREAMT: tuple[ArmName, ...] = ("dream", "mix")
+#: Ways of warping whose random warps may be weaker or stronger.
+RANDOM: tuple[ArmName, ...] = ("elastic", "mix")
 #: With fewer held-out subjects nothing is chosen.
 FEWEST_SUBJECTS = 3
 COLUMNS = ("arm", "energy", "fold", "subject", "score")
@@ -30,14 +32,15 @@ class TuningConfig(Config):
             cross-validation, and random warps as given in `elastic_warps`. Null takes 3 for real
             cohorts and 0 for simulated patients.
         share_of_steps: length of these trainings, relative to that of the arms.
-        energies: strengths of random warps to choose from, as `elastic_warps.energy`.
+        energies: strengths of random warps to choose from, alone and on top of dreams, as
+            `elastic_warps.energy`.
         pool: dreams drawn and judged in each fold.
         seed: of the folds, the dreams and the networks.
     """
 
     folds: int | None = Field(default=None, ge=0)
     share_of_steps: float = Field(default=0.25, gt=0, le=1)
-    energies: tuple[float, ...] = (0.5, 1.0, 2.0)
+    energies: tuple[float, ...] = (1.0, 2.0, 4.0)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
 
@@ -62,20 +65,20 @@ class Choice:
     """What cross-validation chose.
 
     Attributes:
-        energy: of the random warps, in units of the dreams' own.
+        energies: of the random warps of `elastic` and of `mix`, in units of the dreams' own.
         recommended: the arm whose network to use; None where nothing was compared.
         reason: why, in one sentence.
     """
 
-    energy: float
+    energies: dict[ArmName, float]
     recommended: ArmName | None
     reason: str
 
 
 def candidates(config: TuningConfig, given: float) -> list[Candidate]:
-    """Random warps of every strength, dreams, and both by halves at the strength that is given."""
-    random = [Candidate("elastic", energy) for energy in config.energies]
-    return random + [Candidate(arm, given) for arm in DREAMT]
+    """Dreams, and random warps of every strength, alone and on top of dreams."""
+    random = [Candidate(arm, energy) for arm in RANDOM for energy in config.energies]
+    return [*random, Candidate("dream", given)]
 
 
 def deal(
@@ -112,7 +115,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     held_out = scores["subject"].nunique()
     if held_out < FEWEST_SUBJECTS:
         why = f"{held_out} training subjects could be held out, {FEWEST_SUBJECTS} are needed"
-        return Choice(fallback, None, why)
+        return Choice({arm: fallback for arm in RANDOM}, None, why)
     by_subject = {
         (str(arm), float(str(energy))): part.groupby("subject")["score"].mean()
         for (arm, energy), part in scores.groupby(["arm", "energy"])
@@ -120,23 +123,30 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     subjects = set(scores["subject"])
     if any(set(own.index) != subjects or own.isna().any() for own in by_subject.values()):
         raise ValueError("every candidate must be scored on the same subjects")
-    means = {e: float(own.mean()) for (arm, e), own in by_subject.items() if arm == "elastic"}
-    energy = max(means, key=lambda e: means[e])
+    energies: dict[ArmName, float] = {}
     leads: dict[ArmName, tuple[float, float]] = {}
-    for arm in DREAMT:
-        for (name, _), own in by_subject.items():
-            if name == arm:
-                difference = (own - by_subject[("elastic", energy)]).to_numpy(dtype=float)
-                error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-                leads[arm] = float(difference.mean()), error
+    for arm in ("elastic", *DREAMT):
+        means = {e: float(own.mean()) for (name, e), own in by_subject.items() if name == arm}
+        if not means:
+            continue
+        energies[arm] = max(means, key=lambda e: means[e])
+        if arm != "elastic":
+            random = by_subject["elastic", energies["elastic"]]
+            difference = (by_subject[arm, energies[arm]] - random).to_numpy(dtype=float)
+            error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+            leads[arm] = float(difference.mean()), error
     shown = "; ".join(
         f"{arm} minus random warps {lead:+.4f}, standard error {error:.4f}"
         for arm, (lead, error) in leads.items()
     )
     ahead = {arm: lead for arm, (lead, error) in leads.items() if lead > error}
     best: ArmName = max(ahead, key=lambda arm: ahead[arm]) if ahead else "elastic"
-    edge = "; the strongest random warps on offer won" if energy == max(means) > min(means) else ""
+    offered = [energy for name, energy in by_subject if name == "elastic"]
+    at_edge = energies["elastic"] == max(offered) > min(offered)
+    edge = "; the strongest random warps on offer won" if at_edge else ""
     why = "leads by more than one standard error" if ahead else "no lead of one standard error"
     return Choice(
-        energy, best, f"{why} over {len(subjects)} held-out training subjects ({shown}{edge})"
+        {arm: energies.get(arm, fallback) for arm in RANDOM},
+        best,
+        f"{why} over {len(subjects)} held-out training subjects ({shown}{edge})",
     )

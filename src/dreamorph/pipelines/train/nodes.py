@@ -156,10 +156,10 @@ def _arms(
 ) -> list[Arm]:
     """The wanted arms, and the one that cross-validation recommends; random warps as it chose."""
     material = material_of(cohort, prior, dream_table, training, affine, elastic)
-    energy = {"energy": choice["elastic_energy"]}
-    tuned = replace(material, elastic=elastic.model_copy(update=energy))
     recommended = [choice["recommended_arm"]] if choice["recommended_arm"] != NOT_CHOSEN else []
-    return [
-        (tuned if name == "elastic" else material).arm(name)
-        for name in dict.fromkeys([*training.arms, *recommended])
-    ]
+    arms = []
+    for name in dict.fromkeys([*training.arms, *recommended]):
+        energy = choice.get(f"{name}_energy", elastic.energy)
+        tuned = replace(material, elastic=elastic.model_copy(update={"energy": energy}))
+        arms.append(tuned.arm(name))
+    return arms

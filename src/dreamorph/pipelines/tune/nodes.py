@@ -27,7 +27,7 @@ from dreamorph.volumes.config import CohortConfig
 logger = logging.getLogger(__name__)
 
 #: Counts up whenever the same parameters would give other scores.
-VERSION = 2
+VERSION = 3
 #: Folds where the parameters leave it to the cohort and its patients are real.
 FOLDS = 3
 PLAN_COLUMNS = ["arm", "energy", "fold", "key"]
@@ -105,7 +105,7 @@ def choose_warps(
             "recommended within the training subjects: %s (%s)", choice.recommended, choice.reason
         )
     return scores, {
-        "elastic_energy": choice.energy,
+        **{f"{arm}_energy": energy for arm, energy in choice.energies.items()},
         "recommended_arm": choice.recommended or NOT_CHOSEN,
         "choice_reason": choice.reason,
     }
