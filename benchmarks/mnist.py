@@ -46,6 +46,7 @@ from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.fingerprint import fingerprint
 from dreamorph.spatial import sample
 from dreamorph.training import MixedWarps
+from dreamorph.training.mixing import SummedWarps
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence.md"
@@ -57,11 +58,14 @@ FRACTION, POOL = 0.8, 1000
 #: Of every six digits of a small set, five teach and one judges while settings are chosen.
 TEACHING = 5 / 6
 AFFINE = AffineWarpConfig(rotation_deg=10.0, log_scale=0.1, shear=0.1, shift_mm=1.5)
-#: What may be chosen: for random warps energy (pixels^2) and width (pixels), for dreams the scale;
-#: for both, affine maps or none.
+#: What may be chosen: for random warps, alone or on top of dreams, energy (pixels^2) and width
+#: (pixels), for dreams alone the scale; for all, affine maps or none.
 RANDOM = tuple(itertools.product((1.5, 4.0, 9.0), (2.0, 3.0, 4.0), (False, True)))
 DREAMT = tuple(itertools.product((0.7, 1.0, 1.3), (False, True)))
-ARMS = ("plain", "affine", "elastic", "dream")
+#: Random warps on top of dreams.
+BOTH = tuple(itertools.product((0.5, 1.5, 4.0), (2.0, 3.0), (False, True)))
+GRIDS = {"elastic": RANDOM, "dream": DREAMT, "mix": BOTH}
+ARMS = ("plain", "affine", "elastic", "dream", "mix")
 NETS = ("mlp", "convnet")
 COLUMNS = ["digits", "arm", "net", "seed", "steps", "settings", "error"]
 
@@ -99,8 +103,11 @@ class SmallSet:
             warped = still()
         elif arm == "elastic":
             warped = random_warps(*settings.values)
-        else:
+        elif arm == "dream":
             warped = DigitDreams(self.shapes, self.digits.classes, settings.values[0])
+        else:
+            dreams = DigitDreams(self.shapes, self.digits.classes, 1.0)
+            warped = SummedWarps(dreams, random_warps(*settings.values))
         return MixedWarps(
             warped if affine is None else AffineWarps(warped, affine), still(), FRACTION
         )
@@ -157,10 +164,10 @@ def error_of(model: nn.Module, digits: Digits) -> float:
 def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
     """Settings of an arm, by the error on digits of the small set that taught nothing."""
     teaching = round(per_class * TEACHING)
-    if arm in ("plain", "affine"):
+    if arm not in GRIDS:
         return Settings()
     file = RESULTS / "mnist_tuning.csv"
-    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in (RANDOM if arm == "elastic" else DREAMT)]
+    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in GRIDS[arm]]
     small = SmallSet(train_set.first_per_class(teaching), f"teaching_{teaching}")
     judges = train_set.first_per_class(per_class - teaching, skip=teaching)
     for settings in grid:
