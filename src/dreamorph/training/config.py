@@ -46,7 +46,8 @@ class TrainingConfig(Config):
             `elastic` and `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.
-        batch_size: volumes per step.
+        batch_size: volumes per step; None takes 1 to learn labels and 4 to learn classes, whose
+            networks normalise over the batch.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         warmup: share of the steps in which the learning rate rises.
@@ -66,7 +67,7 @@ class TrainingConfig(Config):
     arms: tuple[ArmName, ...] = ("none", "classic", "elastic", "dream")
     seeds: tuple[int, ...] = (0,)
     steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)

@@ -15,9 +15,12 @@ from dreamorph.errors import TrainingError
 from dreamorph.parallel import raise_if_stopped
 from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import TrainingConfig
-from dreamorph.training.data import members_at
+from dreamorph.training.data import Task, members_at
 from dreamorph.training.losses import MaskedDiceCrossEntropy
 from dreamorph.training.seeding import generator_for, seed_for, seeded
+
+#: Volumes per step where the configuration leaves it open.
+BATCH_SIZES: dict[Task, int] = {"segmentation": 1, "classification": 4}
 
 #: Called with a step and the metrics that belong to it.
 LogSink = Callable[[int, Mapping[str, float]], None]
@@ -69,7 +72,8 @@ class Learner(pl.LightningModule):
         raise_if_stopped()
         step = self.global_step
         data = self.augmenter.data
-        members = members_at(step, len(data), self.config.batch_size, self.seed)
+        size = self.config.batch_size or BATCH_SIZES[data.task]
+        members = members_at(step, len(data), size, self.seed)
         made = self.augmenter(members, generator_for(self.seed, "step", step))
         with self._dropout_at(step):
             logits = self.network(made.images)

@@ -39,7 +39,7 @@ class TuningConfig(Config):
     """
 
     folds: int | None = Field(default=None, ge=0)
-    share_of_steps: float = Field(default=0.25, gt=0, le=1)
+    share_of_steps: float = Field(default=0.2, gt=0, le=1)
     energies: tuple[float, ...] = (1.0, 2.0, 4.0)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
