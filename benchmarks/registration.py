@@ -45,6 +45,7 @@ TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
     ("FireANTs greedy 100x50x20, our affine", FireAnts(), "fireants", False),
     ("ANTs SyN", Ants(), "antspyx", False),
     ("ANTs SyN-CC 100x70x50", Ants(CC), "antspyx", True),
+    ("ANTs SyN-CC 100x70x50, our affine", Ants(CC, True), "antspyx", True),
 )
 
 #: On scans of different contrasts. The row of REFERENCE shows what a wrong similarity does there.

@@ -160,9 +160,11 @@ class Ants:
 
     Attributes:
         options: of `ants.registration`.
+        our_affine: whether our affine map replaces its own two linear steps.
     """
 
     options: tuple[tuple[str, object], ...] = ()
+    our_affine: bool = False
 
     def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
         """Register the pairs one by one."""
@@ -179,10 +181,21 @@ class Ants:
             )
             with tempfile.TemporaryDirectory() as folder:
                 start = time.process_time()
+                options = dict(self.options) | {"type_of_transform": "SyN"}
+                if self.our_affine:
+                    matrix = _our_affine(Ours(RegistrationConfig(velocity=None)), pairs, row)
+                    first = ants.create_ants_transform(
+                        transform_type="AffineTransform", dimension=3,
+                        matrix=matrix[:3, :3], translation=matrix[:3, 3],
+                    )  # fmt: skip
+                    ants.write_transform(first, f"{folder}/ours.mat")
+                    options |= {
+                        "type_of_transform": "SyNOnly",
+                        "initial_transform": f"{folder}/ours.mat",
+                    }
                 result = ants.registration(
-                    fixed, moving, type_of_transform="SyN", random_seed=1,
-                    outprefix=f"{folder}/", **dict(self.options),
-                )  # fmt: skip
+                    fixed, moving, random_seed=1, outprefix=f"{folder}/", **options
+                )
                 seconds = time.process_time() - start
                 outward = ants.apply_transforms(
                     fixed, moving, result["fwdtransforms"], compose=f"{folder}/there_"
