@@ -42,8 +42,15 @@ with KedroSession.create(sys.argv[1], runtime_params=json.loads(sys.argv[2])) as
 #: The split of the preset, whose test subjects are those of every draw.
 PRESET = SplitConfig(train_subjects=5, unlabelled_subjects=30)
 UNLABELLED = 30
-ARMS = ("none", "classic", "elastic", "dream", "mix", "atlas", "gated")
-NAMES = {"atlas": "multi-atlas fusion", "elastic": "tuned random warps", "gated": "gated dreams"}
+TRAINED = ("none", "classic", "elastic", "dream", "mix")
+ARMS = (*TRAINED, "gated", "atlas", "gated+atlas")
+NAMES = {
+    "atlas": "multi-atlas fusion",
+    "elastic": "tuned random warps",
+    "mix": "dreams and random warps",
+    "gated": "gated dreams",
+    "gated+atlas": "gated dreams, averaged with fusion",
+}
 COLUMNS = ["labelled", "draw", "steps", "arm", "seed", "case", "subject", "label", "dice"]
 BOOTSTRAPS = 2000
 
@@ -88,6 +95,7 @@ def run_draw(table: pd.DataFrame, labelled: int, draw: int, options: argparse.Na
         "training": {
             "steps": options.steps,
             "seeds": list(range(options.seeds)),
+            "arms": TRAINED,
             "progress": False,
         },
     }
@@ -104,9 +112,11 @@ def collected(labelled: int, draw: int, options: argparse.Namespace) -> pd.DataF
     choice = json.loads((ROOT / "data" / "06_models" / study / "choice.json").read_text())
     arm = choice["recommended_arm"]
     arm = arm if arm in set(cases["arm"]) else "elastic"
-    gated = cases[cases["arm"] == arm].assign(arm="gated")
-    rows = pd.concat([cases, gated]).assign(labelled=labelled, draw=draw, steps=options.steps)
-    return rows[COLUMNS]
+    gated = [
+        cases[cases["arm"] == f"{arm}{more}"].assign(arm=f"gated{more}") for more in ("", "+atlas")
+    ]
+    rows = pd.concat([cases, *gated]).assign(labelled=labelled, draw=draw, steps=options.steps)
+    return rows.loc[rows["arm"].isin(ARMS), COLUMNS]
 
 
 def known() -> pd.DataFrame:
@@ -226,7 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--labelled", type=_numbers, default=[3, 5, 10, 20])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--jobs", type=int, default=1, help="draws at once, for a GPU")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
