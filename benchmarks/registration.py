@@ -23,8 +23,7 @@ import torch
 
 from benchmarks.cohorts import DEVELOPMENT_PAIRS, ROOT, Pairing, load_pairs
 from benchmarks.measures import judge
-from benchmarks.tools import Ants, FireAnts, Greedy, Ours, Tool, versions
-from dreamorph.registration import RegistrationConfig
+from benchmarks.tools import Ants, FireAnts, Greedy, Ours, Tool, on_cpu, versions
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -34,11 +33,11 @@ CC = (("syn_metric", "CC"), ("syn_sampling", 2), ("reg_iterations", (100, 70, 50
 
 #: Name, what runs it, the package it needs, and whether it is slow.
 TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
-    ("dreamorph affine", Ours(RegistrationConfig(velocity=None)), "torch", False),
-    ("dreamorph fast", Ours(RegistrationConfig(preset="fast")), "torch", False),
-    (REFERENCE, Ours(RegistrationConfig()), "torch", False),
-    ("dreamorph accurate", Ours(RegistrationConfig(preset="accurate")), "torch", False),
-    ("dreamorph default, guided by labels", Ours(RegistrationConfig(), True), "torch", False),
+    ("dreamorph affine", Ours(on_cpu(velocity=None)), "torch", False),
+    ("dreamorph fast", Ours(on_cpu(preset="fast")), "torch", False),
+    (REFERENCE, Ours(on_cpu()), "torch", False),
+    ("dreamorph accurate", Ours(on_cpu(preset="accurate")), "torch", False),
+    ("dreamorph default, guided by labels", Ours(on_cpu(), True), "torch", False),
     ("greedy -sv 100x50x10", Greedy("100x50x10"), "picsl_greedy", False),
     ("greedy -sv 100x100x50", Greedy("100x100x50"), "picsl_greedy", False),
     ("greedy -sv 100x100x50, our affine", Greedy("100x100x50", True), "picsl_greedy", False),
@@ -50,9 +49,9 @@ TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
 
 #: On scans of different contrasts. The row of REFERENCE shows what a wrong similarity does there.
 CROSS_TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
-    (REFERENCE, Ours(RegistrationConfig()), "torch", False),
-    ("dreamorph mind", Ours(RegistrationConfig(similarity="mind")), "torch", False),
-    ("dreamorph nmi", Ours(RegistrationConfig(similarity="nmi")), "torch", False),
+    (REFERENCE, Ours(on_cpu()), "torch", False),
+    ("dreamorph mind", Ours(on_cpu(similarity="mind")), "torch", False),
+    ("dreamorph nmi", Ours(on_cpu(similarity="nmi")), "torch", False),
     ("ANTs SyN (mutual information)", Ants(), "antspyx", False),
 )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,11 @@ class Outcome:
 
 
 Tool = Callable[[Pairing], Iterator[Outcome]]
+
+
+def on_cpu(**given: Any) -> RegistrationConfig:
+    """Our registration where CPU-seconds mean something, whatever else the machine has."""
+    return RegistrationConfig(device="cpu", **given)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Greedy:
             }
             metric, quiet = "-m NCC 2x2x2", "-threads 1 -V 0"
             if self.our_affine:
-                affine = Ours(RegistrationConfig(velocity=None))
+                affine = Ours(on_cpu(velocity=None))
                 matrix = _our_affine(affine, pairs, row)
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder, "affine.mat")
@@ -183,7 +189,7 @@ class Ants:
                 start = time.process_time()
                 options = dict(self.options) | {"type_of_transform": "SyN"}
                 if self.our_affine:
-                    matrix = _our_affine(Ours(RegistrationConfig(velocity=None)), pairs, row)
+                    matrix = _our_affine(Ours(on_cpu(velocity=None)), pairs, row)
                     first = ants.create_ants_transform(
                         transform_type="AffineTransform", dimension=3,
                         matrix=matrix[:3, :3], translation=matrix[:3, 3],
@@ -228,7 +234,7 @@ class FireAnts:
 
     def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
         """Register the pairs one by one."""
-        affine = Ours(RegistrationConfig(velocity=None))
+        affine = Ours(on_cpu(velocity=None))
         for row in range(len(pairs)):
             start = time.process_time()
             matrix = torch.from_numpy(_our_affine(affine, pairs, row))[None]

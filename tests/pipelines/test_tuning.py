@@ -225,7 +225,7 @@ def replace_pool(settings: Settings, pool: int) -> Settings:
 
 
 def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
-    """The energy that of `elastic` alone; a recommended arm is trained though not asked for."""
+    """Each arm by its own energy; a recommended arm is trained though not asked for."""
     p = parameters()
     cohort = load(finished.root, "cohort")
     (file,) = finished.root.glob("data/*/tiny/prior.pt")
@@ -233,8 +233,8 @@ def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
     table = load(finished.root, "dream_table.csv").assign(accepted=True)
     table["class"] = table["class"].astype(str)
 
-    def keys(arm: str, energy: float) -> dict[str, str]:
-        choice = {"elastic_energy": energy, "recommended_arm": arm}
+    def keys(arm: str, energy: float, mixed: float = 1.0) -> dict[str, str]:
+        choice = {"elastic_energy": energy, "mix_energy": mixed, "recommended_arm": arm}
         plan = plan_arms(cohort, prior, table, choice, p.training, p.affine_warps, p.elastic_warps)
         return dict(zip(plan["arm"], plan["key"], strict=True))
 
@@ -242,6 +242,8 @@ def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
     assert set(one) == set(p.training.arms)
     assert set(two) == {*p.training.arms, "mix"}
     assert [arm for arm in one if one[arm] != two[arm]] == ["elastic"]
+    three = keys("mix", 2.0, 4.0)
+    assert [arm for arm in two if two[arm] != three[arm]] == ["mix"]
 
 
 def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> None:

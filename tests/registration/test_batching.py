@@ -20,6 +20,26 @@ def test_out_of_memory_halves_the_batch_and_loses_no_pair() -> None:
     assert seen[:3] == [(0, 7), (0, 4), (0, 2)]
 
 
+def test_a_cpu_that_runs_out_says_so_in_a_plain_error_and_is_heard() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    def work(part: slice) -> int:
+        if part.stop - part.start > 1:
+            raise RuntimeError(str(refused.value))
+        return part.start
+
+    assert batching.in_batches(3, 4, work) == [0, 1, 2]
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def work(part: slice) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        batching.in_batches(3, 4, work)
+
+
 def test_one_pair_that_does_not_fit_is_an_error() -> None:
     def work(part: slice) -> None:
         raise MemoryError

@@ -34,12 +34,19 @@ def in_batches(count: int, size: int, work: Callable[[slice], T]) -> list[T]:
         try:
             results.append(work(slice(start, min(start + size, count))))
             start += size
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if size == 1:
+            continue
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not _out_of_memory(error):
                 raise
-            logger.warning("out of memory with %d pairs at once; trying %d", size, size // 2)
-            del error
-            size //= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        # here, not above: while an error is handled, it keeps what its frames hold
+        logger.warning("out of memory with %d pairs at once; trying %d", size, size // 2)
+        size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     return results
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """On a CPU torch says so in a plain RuntimeError."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(error)

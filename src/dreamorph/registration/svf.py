@@ -75,10 +75,7 @@ class _Level:
         displacement = exp_velocity(velocity, self.pairs.extent_mm, self.config.squarings)
         points = self.points + resample(displacement, self.pairs.shape)[self.box]
         moved = sample(self.moving, points, self.pairs.extent_mm, affine=self.affine)
-        # On a GPU the moments of the correlation are sums of half-precision products: Dice, folds
-        # and inverse error stay the same (decision 0009). Maps are never computed so coarsely.
-        with torch.autocast(moved.device.type, torch.float16, enabled=moved.is_cuda):
-            loss = 1 - self.agreement(moved[:, :1]).float()
+        loss = 1 - self.agreement(moved[:, :1])
         if self.label_weight > 0:
             loss = loss + self.label_weight * (1 - soft_dice(self.fixed_labels, moved[:, 1:]))
         guided = self.label_weight > 0

@@ -18,6 +18,7 @@ from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, Tra
 from dreamorph.training import train_arms as learn
 from dreamorph.training.arms import Material
 from dreamorph.training.fit import VERSION as TRAINING
+from dreamorph.training.tuning import RANDOM
 from dreamorph.volumes.cohort import Cohort
 
 #: In place of an arm's name, where none is recommended.
@@ -159,7 +160,7 @@ def _arms(
     recommended = [choice["recommended_arm"]] if choice["recommended_arm"] != NOT_CHOSEN else []
     arms = []
     for name in dict.fromkeys([*training.arms, *recommended]):
-        energy = choice.get(f"{name}_energy", elastic.energy)
+        energy = choice[f"{name}_energy"] if name in RANDOM else elastic.energy
         tuned = replace(material, elastic=elastic.model_copy(update={"energy": energy}))
         arms.append(tuned.arm(name))
     return arms
