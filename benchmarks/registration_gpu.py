@@ -8,11 +8,13 @@ Where there is no GPU the command says so in one line.
 """
 
 import argparse
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -22,7 +24,7 @@ import torch
 from benchmarks.cohorts import Pairing, Side, load_pairs
 from benchmarks.measures import dice, folded_share
 from benchmarks.registration import PAGE, as_markdown, write_section
-from benchmarks.tools import fireants_points
+from benchmarks.tools import fireants_images, fireants_points
 from dreamorph.registration import RegistrationConfig, register
 from dreamorph.registration.config import PRESETS
 from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
@@ -39,7 +41,7 @@ from dreamorph.spatial.transform import argmax_labels, one_hot
 LARGE = (128, 128, 128)
 #: Pairs at once, at the native size and at 128^3.
 BATCHES = ((1, 8, 64, 256), (1, 4, 16))
-#: Iterations of FireANTs' greedy at factors 4, 2, 1: of its own example, and three times as many.
+#: Iterations of FireANTs' greedy at factors 4, 2, 1: of its own example, and about twice as many.
 ITERATIONS = ((100, 50, 20), (200, 100, 50))
 REPEATS = 3
 DEVICE = "cuda"
@@ -59,11 +61,12 @@ class Batch:
     rows: list[int]
     affine: torch.Tensor
 
+    @cached_property
     def volumes(self) -> tuple[torch.Tensor, ...]:
-        """Fixed and moving images, fixed and moving masks."""
+        """Fixed and moving images, fixed and moving masks, on the GPU."""
         fixed, moving = self.pairs.fixed, self.pairs.moving
-        parts = (fixed.images, moving.images, fixed.masks.float(), moving.masks.float())
-        return tuple(part[self.rows].to(DEVICE) for part in parts)
+        parts = (fixed.images, moving.images, fixed.masks, moving.masks)
+        return tuple(part[self.rows].to(DEVICE).float() for part in parts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device on this machine: nothing was measured")
-    bandwidth = memory_bandwidth()
+    bandwidth, arithmetic = memory_bandwidth(), arithmetic_rate()
     rows = []
     for pairs, batches in zip(
         sizes(load_pairs("hippocampus", options.pairs, options.development)), BATCHES, strict=True
@@ -87,20 +90,26 @@ def main(arguments: list[str] | None = None) -> None:
         for size in batches:
             places = [k % len(pairs) for k in range(size)]
             batch = Batch(pairs, places, affine[places])
-            for row in measured(batch, bandwidth):
+            for row in measured(batch, bandwidth, arithmetic):
                 sys.stderr.write(f"{row}\n")
                 rows.append(row)
     text = (
         f"`python -m benchmarks.registration_gpu`; {torch.cuda.get_device_name()}, torch"
-        f" {torch.__version__}; a copy moves {bandwidth / 1e12:.2f} TB/s.\n\n"
+        f" {torch.__version__}, {_peer()}; a copy moves {bandwidth / 1e12:.2f} TB/s, a float32"
+        f" matrix product does {arithmetic / 1e12:.0f} TFLOP/s.\n\n"
         + as_markdown(pd.DataFrame(rows).fillna("-"))
         + "\n"
     )
     sys.stdout.write(text)
-    if find_spec("fireants") is None:
-        sys.stdout.write("FireANTs is not installed: no peer was timed\n")
     if options.write:
         write_section(PAGE, "gpu", text)
+
+
+def _peer() -> str:
+    if find_spec("fireants") is None:
+        return "FireANTs not installed and not timed"
+    fused = "with" if find_spec("fireants_fused_ops") else "without"
+    return f"FireANTs {version('fireants')} {fused} its fused operations"
 
 
 def sizes(pairs: Pairing) -> Iterator[Pairing]:
@@ -118,7 +127,7 @@ def sizes(pairs: Pairing) -> Iterator[Pairing]:
     yield replace(pairs, fixed=larger(pairs.fixed), moving=larger(pairs.moving), spacing_mm=spacing)
 
 
-def measured(batch: Batch, bandwidth: float) -> Iterator[dict[str, object]]:
+def measured(batch: Batch, bandwidth: float, arithmetic: float) -> Iterator[dict[str, object]]:
     """One row a tool."""
     whole = RegistrationConfig(device=DEVICE, batch_size=len(batch.rows))
     tools: dict[str, Callable[[], torch.Tensor]] = {}
@@ -132,28 +141,28 @@ def measured(batch: Batch, bandwidth: float) -> Iterator[dict[str, object]]:
     if find_spec("fireants") is not None:
         for iterations in ITERATIONS:
             name = f"FireANTs greedy {'x'.join(map(str, iterations))}"
-            tools[name] = partial(fireants, batch, iterations)
+            tools[name] = fireants(batch, iterations)
     for name, tool in tools.items():
         row: dict[str, object] = {
             "grid": "x".join(map(str, batch.pairs.fixed.images.shape[2:])),
             "pairs at once": len(batch.rows),
             "tool": name,
         }
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
         try:
-            seconds, points = timed(tool)
+            seconds, peak, points = timed(tool)
         except torch.OutOfMemoryError:
             yield row | {"pairs/s": "out of memory"}
             continue
         row["pairs/s"] = f"{len(batch.rows) / seconds:.1f}"
-        row["peak memory, GB"] = f"{torch.cuda.max_memory_allocated() / 1e9:.2f}"
-        row |= judged(batch, points)
+        row["peak memory, GB"] = f"{peak / 1e9:.2f}"
+        row |= judged(batch, points.cpu())
+        del points
         if name in configs:
             least, operations = floor(tuple(batch.pairs.fixed.images.shape[2:]), configs[name])
             row["floor, GB a pair"] = f"{least / 1e9:.3f}"
             row["floor, GFLOP a pair"] = f"{operations / 1e9:.1f}"
-            row["time over floor"] = f"{seconds / (len(batch.rows) * least / bandwidth):.1f}"
+            shortest = max(least / bandwidth, operations / arithmetic)
+            row["time over floor"] = f"{seconds / (len(batch.rows) * shortest):.1f}"
         yield row
 
 
@@ -162,7 +171,7 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
 
     Without an affine step of its own it starts from the given maps, as FireANTs does.
     """
-    volumes, spacing = batch.volumes(), batch.pairs.spacing_mm
+    volumes, spacing = batch.volumes, batch.pairs.spacing_mm
     if config.affine is not None:
         return register(*volumes[:2], config, None, None, *volumes[2:], spacing).transform.points()
     fixed, moving = (
@@ -177,38 +186,41 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     return SpatialTransform(eye, velocity, affine, pairs.shape, spacing, fine=True).points()
 
 
-def fireants(batch: Batch, iterations: tuple[int, ...]) -> torch.Tensor:
-    """The same from FireANTs' greedy registration, of volumes continued beyond their boxes."""
-    volumes = batch.volumes()
-    fixed, moving = (
-        fill_beyond_mask(volume, mask)
+def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:
+    """FireANTs' greedy registration of volumes continued beyond their boxes, ready to run."""
+    volumes, spacing = batch.volumes, batch.pairs.spacing_mm
+    sides = tuple(
+        fireants_images(fill_beyond_mask(volume, mask), spacing)
         for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
     )
-    return fireants_points(fixed, moving, batch.affine, batch.pairs.spacing_mm, iterations)
+    return partial(fireants_points, sides, batch.affine, spacing, iterations)
 
 
-def timed(work: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
-    """Seconds of the fastest of several runs after one to warm up, and the last result."""
-    work()
-    best = float("inf")
+def timed(work: Callable[[], torch.Tensor]) -> tuple[float, int, torch.Tensor]:
+    """Seconds of the fastest of several runs after one to warm up, peak of memory, last result."""
+    best, found = float("inf"), work()
     for _ in range(REPEATS):
+        del found
+        gc.collect()  # FireANTs' optimiser holds itself
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
         start = time.perf_counter()
         found = work()
         torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return best, found
+    return best, torch.cuda.max_memory_allocated(), found
 
 
 def judged(batch: Batch, points: torch.Tensor) -> dict[str, object]:
-    """Mean Dice, share of folded voxels and pairs with any, over the different pairs."""
+    """Mean Dice and share of folded voxels over the different pairs of a batch."""
     pairs = batch.pairs
     edges = extent(pairs.fixed.images.shape[2:], pairs.spacing_mm)
     scores, folds = [], []
     for place, row in enumerate(batch.rows[: len(pairs)]):
         box = (slice(None), slice(None), *pairs.fixed.box(row))
         hot = one_hot(pairs.moving.labels[[row]], max(pairs.labels))
-        there = points[[place]][box].cpu()
+        there = points[[place]][box]
         moved = argmax_labels(sample(hot, there, edges))
         scores.append(dice(pairs.fixed.labels[[row]][box], moved, pairs.labels))
         folds.append(folded_share(there, pairs.spacing_mm))
@@ -222,8 +234,16 @@ def memory_bandwidth() -> float:
     """Bytes a second that a copy of 1 GB reads and writes."""
     source = torch.empty(2**28, device=DEVICE)
     target = torch.empty_like(source)
-    seconds, _ = timed(lambda: target.copy_(source))
+    seconds, *_ = timed(lambda: target.copy_(source))
     return 2 * source.numel() * 4 / seconds
+
+
+def arithmetic_rate() -> float:
+    """Operations a second of a large float32 matrix product."""
+    size = 2**13
+    factor = torch.randn(size, size, device=DEVICE)
+    seconds, *_ = timed(lambda: factor @ factor)
+    return 2 * size**3 / seconds
 
 
 def floor(shape: tuple[int, ...], config: RegistrationConfig) -> tuple[float, float]:

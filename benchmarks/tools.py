@@ -242,38 +242,44 @@ class FireAnts:
                 fill_beyond_mask(side.images[[row]], side.masks[[row]].float())
                 for side in (pairs.fixed, pairs.moving)
             )
-            points = fireants_points(fixed, moving, matrix, pairs.spacing_mm, self.iterations)
+            sides = tuple(fireants_images(one, pairs.spacing_mm) for one in (fixed, moving))
+            points = fireants_points(sides, matrix, pairs.spacing_mm, self.iterations)
             seconds = time.process_time() - start
             forward = points[(slice(None), slice(None), *pairs.fixed.box(row))]
             yield Outcome(forward, torch.full_like(forward, torch.nan), seconds)
 
 
+def fireants_images(volume: torch.Tensor, spacing_mm: tuple[float, ...]) -> Any:
+    """FireANTs' record of volumes `(B, 1, *shape)`, on their device.
+
+    It knows no masks, so the volumes are already continued beyond their scanned boxes.
+    """
+    import SimpleITK
+    from fireants.io.image import BatchedImages, Image
+
+    shape = volume.shape[2:]
+    edges = [n * s for n, s in zip(shape, spacing_mm, strict=True)]
+    blank = SimpleITK.GetImageFromArray(np.zeros(shape, np.float32))
+    blank.SetSpacing([float(s) for s in spacing_mm[::-1]])
+    blank.SetOrigin([(s - e) / 2 for s, e in zip(spacing_mm[::-1], edges[::-1], strict=True)])
+    images = BatchedImages([Image(blank, device=str(volume.device))] * len(volume))
+    images.batch_tensor = volume
+    return images
+
+
 def fireants_points(
-    fixed: torch.Tensor,
-    moving: torch.Tensor,
+    sides: tuple[Any, ...],
     affine: torch.Tensor,
     spacing_mm: tuple[float, ...],
     iterations: tuple[int, ...],
 ) -> torch.Tensor:
     """Where the fixed voxels lie in the moving volumes, `(B, 3, *shape)`, after FireANTs' greedy.
 
-    Through its public interface. It knows no masks, so the volumes `(B, 1, *shape)` are already
-    continued beyond their scanned boxes; `affine` `(B, 4, 4)` is ours.
+    Through its public interface; `sides` are fixed and moving, `affine` `(B, 4, 4)` is ours.
     """
-    import SimpleITK
-    from fireants.io.image import BatchedImages, Image
     from fireants.registration.greedy import GreedyRegistration
 
-    shape, device = fixed.shape[2:], fixed.device
-    edges = [n * s for n, s in zip(shape, spacing_mm, strict=True)]
-    blank = SimpleITK.GetImageFromArray(np.zeros(shape, np.float32))
-    blank.SetSpacing([float(s) for s in spacing_mm[::-1]])
-    blank.SetOrigin([(s - e) / 2 for s, e in zip(spacing_mm[::-1], edges[::-1], strict=True)])
-    sides = []
-    for volume in (fixed, moving):
-        images = BatchedImages([Image(blank, device=str(device)) for _ in range(len(volume))])
-        images.batch_tensor = volume
-        sides.append(images)
+    device = sides[0].batch_tensor.device
     # its points are x, y, z where ours are in the order of the array
     mirror = torch.eye(4, dtype=torch.float64)[[2, 1, 0, 3]]
     registration = GreedyRegistration(
@@ -284,7 +290,8 @@ def fireants_points(
     registration.optimize()
     with torch.no_grad():
         corners = registration.get_warped_coordinates(*sides).movedim(-1, 1).flip(1)
-    half = [(e - s) / 2 for e, s in zip(edges, spacing_mm, strict=True)]
+    shape = sides[0].batch_tensor.shape[2:]
+    half = [(n - 1) / 2 * s for n, s in zip(shape, spacing_mm, strict=True)]
     return corners * torch.tensor(half, device=device).reshape(1, 3, 1, 1, 1)
 
 
