@@ -27,7 +27,7 @@ from benchmarks.registration import PAGE, as_markdown, write_section
 from benchmarks.tools import fireants_images, fireants_points
 from dreamorph.registration import RegistrationConfig, register
 from dreamorph.registration.config import PRESETS
-from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
+from dreamorph.registration.pyramid import Pairs, comparable, fill_beyond_mask
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial import (
     SpatialTransform,
@@ -175,8 +175,7 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     if config.affine is not None:
         return register(*volumes[:2], config, None, None, *volumes[2:], spacing).transform.points()
     fixed, moving = (
-        standardise(fill_beyond_mask(volume, mask), mask)
-        for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
+        comparable(volume, mask) for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
     )
     edges = extent(fixed.shape[2:], spacing)
     pairs = Pairs(fixed, moving, *volumes[2:], None, None, edges)

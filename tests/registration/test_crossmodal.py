@@ -18,9 +18,10 @@ def test_descriptors_do_not_see_gain_offset_or_inversion(
     shape: tuple[int, ...], channels: int
 ) -> None:
     volume = texture(shape)
-    descriptor = self_similarity(volume)
+    weight = torch.ones_like(volume)
+    descriptor = self_similarity(volume, weight)
     assert descriptor.shape == (1, channels, *shape)
-    assert torch.allclose(self_similarity(3 - 2 * volume), descriptor, atol=1e-4)
+    assert torch.allclose(self_similarity(3 - 2 * volume, weight), descriptor, atol=1e-4)
 
 
 def test_mutual_information_is_largest_for_one_to_one_and_none_for_chance() -> None:

@@ -12,6 +12,7 @@ from dreamorph.registration.pyramid import Pairs
 from dreamorph.registration.svf import _Level
 from dreamorph.spatial import (
     SpatialTransform,
+    affine_exp,
     extent,
     gaussian_smooth,
     identity_affine,
@@ -104,20 +105,39 @@ def test_the_loss_has_the_gradient_it_claims(similarity: str, shape: tuple[int, 
     )
 
 
-def test_a_result_is_the_same_in_any_batch_and_order() -> None:
+@pytest.mark.parametrize(
+    ("similarity", "guided"), [("lncc", False), ("lncc", True), ("mind", False), ("nmi", False)]
+)
+def test_a_result_is_the_same_in_any_batch_and_order(similarity: str, guided: bool) -> None:
     shape = (20, 22, 18)
     moving, truth = texture(shape, batch=3), known_warp(shape, 1.0, batch=3)
     fixed, masks = truth.warp(moving), torch.ones(3, 1, *shape)
-    masks[0, :, 3:] = 1
-    masks[1, ..., :5], masks[2, :, :4] = 0, 0
-    config = RegistrationConfig(preset="fast")
-    whole = register(fixed, moving, config, fixed_mask=masks, moving_mask=masks)
-    order = [2, 0]
-    part = register(
-        fixed[order], moving[order], config, fixed_mask=masks[order], moving_mask=masks[order]
-    )
-    apart = whole.transform[order].points() - part.transform.points()
+    masks[1, ..., :5], masks[2, :, :, :4] = 0, 0
+    # labels also beyond the masks, where they must have no say either
+    labels = [(volume > 0).byte() if guided else None for volume in (fixed, moving)]
+    config = RegistrationConfig(preset="fast", similarity=similarity)
+
+    def result(rows: list[int]) -> SpatialTransform:
+        own = [label if label is None else label[rows] for label in labels]
+        return register(fixed[rows], moving[rows], config, *own, masks[rows], masks[rows]).transform
+
+    apart = result([0, 1, 2])[[2, 0]].points() - result([2, 0]).points()
     assert apart.norm(dim=1).max() < 0.02
+
+
+def test_a_scan_with_an_oblique_grid_gets_the_same_map_in_space() -> None:
+    shape, inner = (30, 30, 30), (..., *[slice(8, -8)] * 3)
+    wide = texture(shape)
+    fixed, moving = known_warp(shape, 1.2).warp(wide), wide
+    log = torch.zeros(1, 4, 4, dtype=torch.float64)
+    log[0, 0, 1], log[0, 1, 0], log[0, 1, 2], log[0, 2, 1] = 0.15, -0.15, 0.1, -0.1
+    turn = affine_exp(log)
+    tilted = SpatialTransform.identity(1, shape, [1.0] * 3).before(turn)
+    straight = register(fixed, moving).transform
+    oblique = register(tilted.warp(fixed), moving).transform
+    # a voxel of the tilted grid lies at turn . x in space
+    apart = (oblique.points() - straight.map(tilted.points()))[inner].norm(dim=1)
+    assert apart.mean() < 0.25
 
 
 @pytest.mark.gpu

@@ -96,6 +96,15 @@ def test_labels_guide_where_the_image_is_silent() -> None:
     assert hard_dice(fixed_labels, seeing.byte()) > 0.96
 
 
+def test_labels_of_any_number_survive_a_warp() -> None:
+    labels = torch.zeros(1, 1, 16, 16, 16)
+    labels[..., 4:8], labels[..., 8:12] = 300, -2
+    result = register(texture((16, 16, 16)), texture((16, 16, 16)), QUICK)
+    assert torch.equal(result.warp(labels, labels=True).unique(), labels.unique())
+    with pytest.raises(RegistrationError, match="is it an image"):
+        result.warp(torch.arange(16.0**3).reshape(1, 1, 16, 16, 16), labels=True)
+
+
 def test_the_inverse_result_maps_the_other_way() -> None:
     shape = (24, 24, 24)
     moving, truth = texture(shape), known_warp(shape, 1.5)
@@ -115,6 +124,7 @@ def test_the_inverse_result_maps_the_other_way() -> None:
         ({"fixed": torch.full((1, 1, 8, 8, 8), float("nan"))}, "not finite"),
         ({"fixed_mask": torch.zeros(1, 1, 8, 8, 8)}, "fixed_mask is empty"),
         ({"fixed": torch.zeros(1, 2, 8, 8, 8)}, "fixed must be"),
+        ({"fixed_labels": torch.zeros(1, 1, 8, 8, 8)}, "labels of one volume only"),
     ],
 )
 def test_bad_input_gets_one_clear_line(change: dict[str, torch.Tensor], message: str) -> None:

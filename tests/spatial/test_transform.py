@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from dreamorph.spatial import SpatialTransform, affine_exp, affine_log, gaussian_smooth
+from dreamorph.spatial import (
+    SpatialTransform,
+    affine_exp,
+    affine_log,
+    apply_affine,
+    gaussian_smooth,
+)
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import concatenate
 
@@ -38,6 +44,18 @@ def test_the_inverse_brings_points_back(shape: tuple[int, ...]) -> None:
     middle = middle.reshape(1, len(shape), 50, *[1] * (len(shape) - 1))
     back = transform.inverse().map(transform.map(middle))
     assert (back - middle).norm(dim=1).max() < 0.1
+
+
+def test_an_affine_map_composed_before_is_applied_first() -> None:
+    transform = random_transform((12, 10, 8), batch=1)
+    log = torch.zeros(1, 4, 4, dtype=torch.float64)
+    log[0, :3] = 0.1
+    affine = affine_exp(log)
+    grid = transform.identity(1, transform.shape, transform.spacing_mm).points()
+    composed = transform.before(affine).map(grid)
+    assert torch.allclose(composed, transform.map(apply_affine(affine, grid)), atol=1e-4)
+    undone = transform.before(affine).before(torch.linalg.inv(affine))
+    assert torch.allclose(undone.points(), transform.points(), atol=1e-4)
 
 
 def test_a_whole_voxel_shift_moves_the_array() -> None:

@@ -36,18 +36,23 @@ class SelfSimilarity:
     @classmethod
     def prepare(cls, fixed: torch.Tensor, mask: torch.Tensor) -> "SelfSimilarity":
         """Descriptors of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
-        return cls(self_similarity(fixed), mask.to(fixed.dtype))
+        weight = mask.to(fixed.dtype)
+        return cls(self_similarity(fixed, weight), weight)
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """One minus the mean absolute difference of descriptors, `(B,)` in 0..1."""
-        difference = (self.fixed - self_similarity(moved)).abs().mean(1, keepdim=True)
+        there = self_similarity(moved, self.weight)
+        difference = (self.fixed - there).abs().mean(1, keepdim=True)
         axes = tuple(range(1, difference.dim()))
         total = self.weight.sum(axes).clamp(min=1e-6)
         return 1 - (difference * self.weight).sum(axes) / total
 
 
-def self_similarity(volume: torch.Tensor) -> torch.Tensor:
-    """MIND-SSC descriptors `(B, C, *shape)` in 0..1 of volumes `(B, 1, *shape)`."""
+def self_similarity(volume: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """MIND-SSC descriptors `(B, C, *shape)` in 0..1 of volumes `(B, 1, *shape)`.
+
+    `weight` `(B, 1, *shape)` says where to look for the variance that is typical of a volume.
+    """
     ndim = volume.dim() - 2
     neighbours = [
         (_shifted(volume, axis, sign * _REACH), axis) for axis in range(ndim) for sign in (-1, 1)
@@ -63,7 +68,9 @@ def self_similarity(volume: torch.Tensor) -> torch.Tensor:
     distances = box_mean(distances, _PATCH)
     distances = distances - distances.amin(1, keepdim=True)
     variance = distances.mean(1, keepdim=True)
-    typical = variance.mean(dim=tuple(range(1, variance.dim())), keepdim=True).detach()
+    axes = tuple(range(1, variance.dim()))
+    total = weight.sum(axes, keepdim=True).clamp(min=1e-6)
+    typical = ((variance * weight).sum(axes, keepdim=True) / total).detach()
     variance = torch.maximum(torch.minimum(variance, 1e3 * typical), 1e-3 * typical + 1e-9)
     return torch.exp(-distances / variance)
 

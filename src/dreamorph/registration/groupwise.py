@@ -16,17 +16,17 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.parallel import side_by_side
 from dreamorph.registration.config import RegistrationConfig
 from dreamorph.registration.quality import measure
-from dreamorph.registration.register import register
+from dreamorph.registration.register import computing_device, register
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import SpatialTransform
 from dreamorph.volumes.cohort import Cohort
 
 #: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ with
 #: the size of a batch, and a resumed run has to give the result of an unbroken one.
-CHUNK = 8
+CHUNKS = {"cpu": 8, "cuda": 64}
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 5
+VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,11 @@ def register_plan(
         One result a time: affine `(n, n)`, velocity `(ndim, *coarse)` if there is one, the quality
         before and after as plain values, and why the affine step failed if it did.
     """
+    size = CHUNKS[computing_device(config, group.images).type]
     chunks = [
-        (part.iloc[start : start + CHUNK], kind == "labelled")
+        (part.iloc[start : start + size], kind == "labelled")
         for kind, part in plan.assign(key=keys).groupby("kind", sort=True)
-        for start in range(0, len(part), CHUNK)
+        for start in range(0, len(part), size)
     ]
     missing = [(chunk, guided) for chunk, guided in chunks if not set(chunk.key) <= done]
 
@@ -145,31 +146,29 @@ def register_plan(
 def _register_chunk(
     group: Group, chunk: pd.DataFrame, config: RegistrationConfig, guided: bool
 ) -> list[dict[str, Any]]:
+    device = computing_device(config, group.images)
     i, j = torch.tensor(chunk.fixed.to_list()), torch.tensor(chunk.moving.to_list())
-    fixed, moving = group.images[i], group.images[j]
-    fixed_labels, moving_labels = (group.labels[i], group.labels[j]) if guided else (None, None)
+    fixed, moving = group.images[i].to(device), group.images[j].to(device)
+    masks = group.masks[i].to(device), group.masks[j].to(device)
+    fixed_labels = group.labels[i].to(device) if guided else None
+    moving_labels = group.labels[j].to(device) if guided else None
     result = register(
-        fixed,
-        moving,
-        config,
-        fixed_labels,
-        moving_labels,
-        fixed_mask=group.masks[i],
-        moving_mask=group.masks[j],
-        spacing=group.spacing_mm,
+        fixed, moving, config, fixed_labels, moving_labels, *masks, spacing=group.spacing_mm
     )
-    still = SpatialTransform.identity(len(i), group.images.shape[2:], group.spacing_mm)
+    shape = group.images.shape[2:]
+    still = SpatialTransform.identity(len(chunk), shape, group.spacing_mm, device)
     before, after = (
         measure(
-            transform, fixed, moving, group.masks[i], fixed_labels, moving_labels, config.similarity
+            transform, fixed, moving, *masks, fixed_labels, moving_labels,
+            config.similarity, config.window,
         )
         for transform in (still, result.transform)
-    )
+    )  # fmt: skip
     items = []
-    for k in range(len(i)):
-        item: dict[str, Any] = {"affine": result.affine[k].clone()}
+    for k in range(len(chunk)):
+        item: dict[str, Any] = {"affine": result.affine[k].cpu().clone()}
         if result.transform.velocity is not None:
-            item["velocity"] = result.velocity[k].clone()
+            item["velocity"] = result.velocity[k].cpu().clone()
         item["before"], item["after"] = before[k].as_dict(), after[k].as_dict()
         item["failure"] = result.failures[k]
         items.append(item)

@@ -70,6 +70,11 @@ class Pairs:
         )
 
 
+def comparable(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`(B, 1, *shape)` as similarities take it: continued beyond its mask, unit variance within."""
+    return standardise(fill_beyond_mask(volume, mask), mask)
+
+
 def fill_beyond_mask(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Continue `(B, 1, *shape)` beyond its mask with a near value inside.
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from dreamorph.registration.config import Similarity
+from dreamorph.registration.pyramid import comparable
 from dreamorph.registration.similarity import prepare
 from dreamorph.spatial.grid import points_like, sample
 from dreamorph.spatial.jacobian import corner_determinants, voxels_at_corners
@@ -40,15 +41,19 @@ def measure(
     fixed: torch.Tensor,
     moving: torch.Tensor,
     fixed_mask: torch.Tensor,
+    moving_mask: torch.Tensor,
     fixed_labels: torch.Tensor | None = None,
     moving_labels: torch.Tensor | None = None,
     kind: Similarity = "lncc",
     window: int = 5,
 ) -> list[PairQuality]:
-    """Quality of a batch of maps; volumes and labels are `(B, 1, *shape)`."""
+    """Quality of a batch of maps; volumes, masks and labels are `(B, 1, *shape)`.
+
+    Agreement is that which a registration sees: of volumes with unit variance within their masks.
+    """
     points = transform.points()
-    moved = sample(moving, points, transform.extent_mm)
-    similarity = prepare(kind, fixed, fixed_mask, window)(moved)
+    moved = sample(comparable(moving, moving_mask), points, transform.extent_mm)
+    similarity = prepare(kind, comparable(fixed, fixed_mask), fixed_mask, window)(moved)
     determinants = corner_determinants(points, transform.spacing_mm)
     logs = determinants.flatten(1).clamp(min=1e-6).log()
     folded = voxels_at_corners(determinants <= 0).flatten(1).sum(1)

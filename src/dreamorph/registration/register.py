@@ -9,11 +9,14 @@ from dreamorph.errors import RegistrationError
 from dreamorph.registration.affine import AffineResult, register_affine
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.registration.config import RegistrationConfig
-from dreamorph.registration.pyramid import Pairs, fill_beyond_mask, standardise
+from dreamorph.registration.pyramid import Pairs, comparable
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.grid import extent
 from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
+
+#: As many labels as one byte tells apart.
+MOST_LABELS = 256
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,20 @@ class RegistrationResult:
     def warp(self, volume: torch.Tensor, labels: bool = False) -> torch.Tensor:
         """Bring a volume `(B, C, *shape)` from the moving grid to the fixed grid.
 
-        With `labels=True` the volume holds integers `(B, 1, *shape)`; each is interpolated as a
-        probability and the most probable one is kept.
+        With `labels=True` the volume holds whole numbers `(B, 1, *shape)`; each is interpolated as
+        a probability and the most probable one is kept.
+
+        Raises:
+            RegistrationError: there are more than 256 labels.
         """
-        if labels:
-            values = volume.round().to(torch.uint8)
-            return self.transform.warp_labels(values, int(values.max())).to(volume.dtype)
-        return self.transform.warp(volume)
+        if not labels:
+            return self.transform.warp(volume)
+        values, ranks = torch.unique(volume.round(), return_inverse=True)
+        if len(values) > MOST_LABELS:
+            raise RegistrationError(
+                f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
+            )
+        return values[self.transform.warp_labels(ranks, len(values) - 1).long()]
 
     def inverse(self) -> "RegistrationResult":
         """Maps from the moving grid to the fixed grid."""
@@ -94,13 +104,14 @@ def register(
         Maps from the fixed grid to the moving grid, on the device of `fixed`.
 
     Raises:
-        RegistrationError: shapes differ, values are not finite, or a mask is empty.
+        RegistrationError: shapes differ, values are not finite, a mask is empty, or only one of
+            the two volumes has labels.
     """
     config = config or RegistrationConfig()
     ndim = fixed.dim() - 2
     spacing = tuple(float(s) for s in spacing)[:ndim]
     _check(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
-    device = _device(config, fixed)
+    device = computing_device(config, fixed)
     everything = torch.ones_like(fixed)
     fixed_mask = everything if fixed_mask is None else fixed_mask
     moving_mask = everything if moving_mask is None else moving_mask
@@ -114,8 +125,8 @@ def register(
 
         masks = here(fixed_mask), here(moving_mask)
         pairs = Pairs(
-            _prepare(here(fixed), masks[0]),
-            _prepare(here(moving), masks[1]),
+            comparable(here(fixed), masks[0]),
+            comparable(here(moving), masks[1]),
             *masks,
             _probabilities(fixed_labels, part, n_labels, device),
             _probabilities(moving_labels, part, n_labels, device),
@@ -143,10 +154,6 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
     return RegistrationResult(transform, found.failures)
 
 
-def _prepare(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return standardise(fill_beyond_mask(volume, mask), mask)
-
-
 def _probabilities(
     labels: torch.Tensor | None, part: slice, n_labels: int, device: torch.device
 ) -> torch.Tensor | None:
@@ -155,7 +162,8 @@ def _probabilities(
     return one_hot(labels[part].to(device), n_labels)[:, 1:]
 
 
-def _device(config: RegistrationConfig, volume: torch.Tensor) -> torch.device:
+def computing_device(config: RegistrationConfig, volume: torch.Tensor) -> torch.device:
+    """Where `register` computes: `auto` takes a GPU where there is one."""
     if config.device == "auto":
         return torch.device("cuda") if torch.cuda.is_available() else volume.device
     return torch.device(config.device)
@@ -176,6 +184,10 @@ def _check(fixed: torch.Tensor, moving: torch.Tensor, *others: torch.Tensor | No
                 f"{name} has shape {tuple(other.shape)}, expected that of fixed, "
                 f"{tuple(fixed.shape)}: bring both to one grid first"
             )
+    if (others[0] is None) != (others[1] is None):
+        raise RegistrationError(
+            "got labels of one volume only: give fixed_labels and moving_labels, or neither"
+        )
     if not bool(torch.isfinite(fixed).all() and torch.isfinite(moving).all()):
         raise RegistrationError("fixed or moving holds values that are not finite")
     for name, mask in zip(("fixed_mask", "moving_mask"), others[2:], strict=True):

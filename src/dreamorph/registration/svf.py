@@ -57,7 +57,7 @@ class _Level:
         stride = 2 if min(pairs.shape) >= 32 else 1
         self.box = spanned(pairs.fixed_mask, stride, sight(config.similarity))
         self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[self.box]
-        seen = sample(pairs.moving_mask, self.points, pairs.extent_mm, affine=affine)
+        seen = sample(pairs.moving_mask, self.points, pairs.extent_mm, "zeros", affine)
         counts = pairs.fixed_mask[self.box] * seen
         self.agreement = prepare(
             config.similarity, pairs.fixed[self.box], counts, config.window, stride
@@ -67,7 +67,8 @@ class _Level:
         if self.label_weight > 0 and pairs.fixed_labels is not None:
             assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
-            self.fixed_labels = pairs.fixed_labels[self.box]
+            self.counts = counts
+            self.fixed_labels = pairs.fixed_labels[self.box] * counts
 
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""
@@ -77,7 +78,8 @@ class _Level:
         moved = sample(self.moving, points, self.pairs.extent_mm, affine=self.affine)
         loss = 1 - self.agreement(moved[:, :1])
         if self.label_weight > 0:
-            loss = loss + self.label_weight * (1 - soft_dice(self.fixed_labels, moved[:, 1:]))
+            overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.counts)
+            loss = loss + self.label_weight * (1 - overlap)
         guided = self.label_weight > 0
         bending = self.config.guided_bending if guided else self.config.bending
         return loss + _roughness(velocity, self.pairs.extent_mm, self.config.diffusion, bending)

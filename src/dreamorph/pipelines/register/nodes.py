@@ -11,7 +11,6 @@ from dreamorph.pipelines.common import Items, classes_of, progress
 from dreamorph.prior import population_affines
 from dreamorph.registration import RegistrationConfig
 from dreamorph.registration.groupwise import (
-    CHUNK,
     Alignment,
     Group,
     member_rows,
@@ -21,6 +20,9 @@ from dreamorph.registration.groupwise import (
 from dreamorph.registration.pairing import PairingConfig, choose_pairs
 from dreamorph.spatial import SpatialTransform
 from dreamorph.volumes.cohort import Cohort
+
+#: Pairs whose Jacobians are computed at once.
+_CHUNK = 8
 
 
 def plan_pairs(
@@ -104,12 +106,12 @@ def _jacobians(
     """Range of the Jacobian of each pair's whole map between the volumes' own grids."""
     group = Group.of_members(cohort)
     parts = []
-    for start in range(0, len(table), CHUNK):
-        part = table.iloc[start : start + CHUNK]
+    for start in range(0, len(table), _CHUNK):
+        part = table.iloc[start : start + _CHUNK]
         i, j = part["fixed"].to_list(), part["moving"].to_list()
         transform = SpatialTransform(
             torch.linalg.inv(alignment.affines[i]),
-            torch.stack([pair["velocity"] for pair in pairs[start : start + CHUNK]]),
+            torch.stack([pair["velocity"] for pair in pairs[start : start + _CHUNK]]),
             alignment.affines[j],
             tuple(group.images.shape[2:]),
             group.spacing_mm,
