@@ -51,7 +51,6 @@ TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
 CROSS_TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
     (REFERENCE, Ours(on_cpu()), "torch", False),
     ("dreamorph mind", Ours(on_cpu(similarity="mind")), "torch", False),
-    ("dreamorph nmi", Ours(on_cpu(similarity="nmi")), "torch", False),
     ("ANTs SyN (mutual information)", Ants(), "antspyx", False),
 )
 

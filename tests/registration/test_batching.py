@@ -50,10 +50,12 @@ def test_one_pair_that_does_not_fit_is_an_error() -> None:
 
 def test_the_batch_follows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     class Memory:
-        available = 8 * 2 * batching.BYTES_PER_VOXEL * 1000
+        available = 8 * 2 * batching.BYTES_PER_VOXEL["lncc"] * 1000
 
     monkeypatch.setattr(batching.psutil, "virtual_memory", lambda: Memory)
     cpu = torch.device("cpu")
     assert batching.batch_size(1000, cpu) == batching.LARGEST_BATCH["cpu"]
     assert batching.batch_size(4000, cpu) == 2
     assert batching.batch_size(10**9, cpu) == 1
+    assert batching.batch_size(4000, cpu, "mind") == 1
+    assert batching.batch_size(3000, cpu, "lncc", n_labels=4) == 1

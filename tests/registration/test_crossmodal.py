@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dreamorph.registration import RegistrationConfig, VelocityConfig, register
-from dreamorph.registration.crossmodal import MutualInformation, self_similarity
+from dreamorph.registration.crossmodal import self_similarity
 from tests.registration.volumes import error_mm, known_warp, texture
 
 
@@ -24,18 +24,7 @@ def test_descriptors_do_not_see_gain_offset_or_inversion(
     assert torch.allclose(self_similarity(3 - 2 * volume, weight), descriptor, atol=1e-4)
 
 
-def test_mutual_information_is_largest_for_one_to_one_and_none_for_chance() -> None:
-    volume, mask = texture((24, 24, 24)), torch.ones(1, 1, 24, 24, 24)
-    volume = (volume - volume.mean()) / volume.std()
-    information = MutualInformation.prepare(volume, mask)
-    shuffled = volume.flatten()[torch.randperm(volume.numel())].reshape(volume.shape)
-    assert float(information(-volume)) == pytest.approx(float(information(volume)), abs=1e-3)
-    assert float(information(volume)) > 5 * float(information(shuffled))
-
-
-@pytest.mark.parametrize(
-    ("similarity", "shape"), [("mind", (44, 40)), ("nmi", (44, 40)), ("mind", (24, 26, 24))]
-)
+@pytest.mark.parametrize(("similarity", "shape"), [("mind", (44, 40)), ("mind", (24, 26, 24))])
 def test_a_known_warp_is_found_across_contrasts(similarity: str, shape: tuple[int, ...]) -> None:
     moving, truth = texture(shape), known_warp(shape, 1.5)
     fixed = other_contrast(truth.warp(moving))

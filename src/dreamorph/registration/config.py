@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from dreamorph.config import Config
 
 Preset = Literal["fast", "default", "accurate"]
-Similarity = Literal["lncc", "mind", "nmi"]
+Similarity = Literal["lncc", "mind"]
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class RegistrationConfig(Config):
     Attributes:
         preset: `fast`, `default` or `accurate`.
         similarity: `lncc`, signed local correlation, for scans of one kind; `mind` (self-similarity
-            context) or `nmi` (normalised mutual information) for scans of different kinds.
+            context) for scans of different kinds.
         window: edge of the window of local normalised cross-correlation, in voxels.
         label_weight: weight of the label overlap where both volumes are labelled.
         affine: the affine step, or None to trust the given alignment.

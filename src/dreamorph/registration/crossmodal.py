@@ -1,6 +1,5 @@
-"""Agreement of volumes whose contrasts differ: MIND-SSC and normalised mutual information."""
+"""Agreement of volumes whose contrasts differ: MIND-SSC."""
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,8 +13,6 @@ _REACH = 2
 _PATCH = 3
 #: How far, in voxels, a descriptor sees.
 SIGHT = _REACH + _PATCH // 2
-#: Intensity bins of the joint histogram, and how far they reach in standard deviations.
-_BINS, _RANGE = 24, 3.0
 
 
 @dataclass(frozen=True)
@@ -80,45 +77,3 @@ def _shifted(volume: torch.Tensor, axis: int, by: int) -> torch.Tensor:
     size = volume.shape[2 + axis]
     index = (torch.arange(size, device=volume.device) + by).clamp(0, size - 1)
     return volume.index_select(2 + axis, index)
-
-
-@dataclass(frozen=True)
-class MutualInformation:
-    """Normalised mutual information (H(a) + H(b)) / H(a, b) - 1 by Parzen windows.
-
-    Studholme et al., Pattern Recognition 1999; windows as in Mattes et al., IEEE TMI 2003, but
-    Gaussian. Global, so it says little about a small region: meant for affine maps and for smooth
-    deformations.
-
-    Attributes:
-        fixed: share of each fixed voxel in each bin, weighted, `(B, bins, voxels)`.
-    """
-
-    fixed: torch.Tensor
-
-    @classmethod
-    def prepare(cls, fixed: torch.Tensor, mask: torch.Tensor) -> "MutualInformation":
-        """Windows of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
-        weight = mask.to(fixed.dtype).flatten(2)
-        weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-6)
-        return cls(_windows(fixed) * weight)
-
-    def __call__(self, moved: torch.Tensor) -> torch.Tensor:
-        """Normalised mutual information minus one, `(B,)` in 0..1."""
-        joint = torch.bmm(self.fixed, _windows(moved).transpose(1, 2))
-        first, second = joint.sum(2), joint.sum(1)
-        both = _entropy(joint.flatten(1)).clamp(min=1e-6)
-        return (_entropy(first) + _entropy(second)) / both - 1
-
-
-def _windows(volume: torch.Tensor) -> torch.Tensor:
-    """Share of every voxel in every bin, `(B, bins, voxels)`, of standardised volumes."""
-    values = volume.flatten(2).clamp(-_RANGE, _RANGE)
-    centres = torch.linspace(-_RANGE, _RANGE, _BINS, device=volume.device, dtype=volume.dtype)
-    width = 2 * _RANGE / (_BINS - 1)
-    share = torch.exp(-0.5 * ((values - centres[:, None]) / width) ** 2)
-    return share / share.sum(1, keepdim=True)
-
-
-def _entropy(probability: torch.Tensor) -> torch.Tensor:
-    return -(probability * (probability + 1e-12).log()).sum(1) / math.log(2)

@@ -134,7 +134,7 @@ def register(
         )
         return _register_batch(pairs, config)
 
-    size = config.batch_size or batch_size(fixed[0].numel(), device)
+    size = config.batch_size or batch_size(fixed[0].numel(), device, config.similarity, n_labels)
     parts = in_batches(fixed.shape[0], size, work)
     transform = concatenate([part.transform for part in parts]).to(fixed.device)
     return RegistrationResult(transform, tuple(text for part in parts for text in part.failures))

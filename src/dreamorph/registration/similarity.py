@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from dreamorph.registration.config import Similarity
-from dreamorph.registration.crossmodal import SIGHT, MutualInformation, SelfSimilarity
+from dreamorph.registration.crossmodal import SIGHT, SelfSimilarity
 from dreamorph.spatial.smoothing import box_mean
 
 #: Local variance (of images with unit variance) under which a window counts as flat.
@@ -26,8 +26,6 @@ def prepare(
     """
     if kind == "mind":
         return SelfSimilarity.prepare(fixed, mask)
-    if kind == "nmi":
-        return MutualInformation.prepare(fixed, mask)
     return LocalCorrelation.prepare(fixed, mask, window, stride)
 
 
