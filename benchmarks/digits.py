@@ -65,58 +65,43 @@ def load_digits() -> tuple[Digits, Digits]:
         )
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """What priors know of a set of digits.
+def learn_deviations(digits: Digits, pool: int, file: Path, seed: int = 0) -> torch.Tensor:
+    """How digits of a class differ from its mean: one prior per class, `pool` draws of each.
 
-    Attributes:
-        own: `(N, 2, *coarse)`, the field of every digit, from the common space of its class.
-        means: `(10, 2, *coarse)`, of each class.
-        drawn: `(10, pool, 2, *coarse)`, fields drawn from each class's prior.
-    """
-
-    own: torch.Tensor
-    means: torch.Tensor
-    drawn: torch.Tensor
-
-
-def learn_shapes(digits: Digits, pool: int, file: Path, seed: int = 0) -> Shapes:
-    """One prior per class, from pairs within the class alone, and `pool` draws of each.
-
-    Kept in a file, from which it is read again.
+    Each prior knows pairs within its class alone. `(10, pool, 2, *coarse)`, kept in a file, from
+    which it is read again.
     """
     if not file.exists():
-        own, means, drawn = None, [], []
+        drawn = []
         for k in range(CLASSES):
-            inside = digits.classes == k
-            prior = _learn(digits.images[inside], seed + k)
-            if own is None:
-                own = torch.zeros(len(digits), *prior.fields.shape[1:])
-            own[inside] = prior.fields
-            means.append(prior.mean())
-            drawn.append(prior.sample(pool, torch.Generator().manual_seed(k)))
+            prior = _learn(digits.images[digits.classes == k], seed + k)
+            generator = torch.Generator().manual_seed(k)
+            drawn.append(prior.sample(pool, generator) - prior.mean())
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save([own, torch.stack(means), torch.stack(drawn)], file)
-    return Shapes(*torch.load(file, weights_only=True))
+        torch.save(torch.stack(drawn), file)
+    deviations: torch.Tensor = torch.load(file, weights_only=True)
+    return deviations
 
 
 class DigitDreams:
-    """Warps each digit into the shape of a newly drawn one of its class."""
+    """Warps each digit as digits of its class differ: Hauberg et al., AISTATS 2016.
 
-    def __init__(self, shapes: Shapes, classes: torch.Tensor, scale: float) -> None:
-        """`scale` is a factor on the deviation of the drawn shapes from their class's mean."""
-        self.own, self.classes = shapes.own, classes
-        means = shapes.means[:, None]
-        self.pool = means + scale * (shapes.drawn - means)
+    The deviation is added to the digit's own shape, which stays. Warped into the shape of a newly
+    drawn digit instead, as dreams of scans are, digits teach less (docs/evidence.md).
+    """
+
+    def __init__(self, deviations: torch.Tensor, classes: torch.Tensor, scale: float) -> None:
+        """`scale` is a factor on the deviations."""
+        self.classes, self.pool = classes, scale * deviations
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, SpatialTransform]:
         """See `WarpSampler.sample`."""
         pick = torch.randint(self.pool.shape[1], (len(members),), generator=generator)
-        target = self.pool[self.classes[members], pick]
+        velocity = self.pool[self.classes[members], pick]
         eye = identity_affine(len(members), 2)
-        return members, SpatialTransform(eye, self.own[members] - target, eye, SHAPE, SPACING)
+        return members, SpatialTransform(eye, velocity, eye, SHAPE, SPACING)
 
 
 def random_warps(energy: float, sigma_mm: float) -> WarpSampler:
