@@ -12,7 +12,7 @@ from dreamorph.reporting.wording import NOTHING
 WAYS = (("elastic", 1.0, 0.70), ("elastic", 2.0, 0.72), ("dream", 1.0, 0.8))
 CHOICE = {
     "recommended_arm": "dream",
-    "choice_reason": "leads by more than one standard error",
+    "choice_reason": "dream leads by more than one standard error",
     "elastic_energy": 2.0,
 }
 

@@ -1,7 +1,7 @@
 """The arms of the comparison: each is the one before it and one thing more."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +63,14 @@ class Material:
         warps = self._warps(name)
         known = fingerprint(name, *self._parts(name))
         return Arm(name, warps, intensity=name != "none", fingerprint=known)
+
+    def with_energy(self, energy: float) -> "Material":
+        """The same, its random warps of another strength; what was made of the dreams is shared."""
+        other = replace(self, elastic=self.elastic.model_copy(update={"energy": energy}))
+        if self.recipes:
+            other.__dict__["strength"] = self.strength
+            other.__dict__["_dreams"] = self._dreams
+        return other
 
     @cached_property
     def strength(self) -> Strength:

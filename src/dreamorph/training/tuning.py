@@ -144,7 +144,11 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     offered = [energy for name, energy in by_subject if name == "elastic"]
     at_edge = energies["elastic"] == max(offered) > min(offered)
     edge = "; the strongest random warps on offer won" if at_edge else ""
-    why = "leads by more than one standard error" if ahead else "no lead of one standard error"
+    why = (
+        f"{best} leads by more than one standard error"
+        if ahead
+        else "no lead of one standard error"
+    )
     return Choice(
         {arm: energies.get(arm, fallback) for arm in RANDOM},
         best,

@@ -45,6 +45,7 @@ COMPARISONS = (
     (f"dream{WITH_ATLAS}", ATLAS),
     (f"dream{WITH_ATLAS}", "dream"),
     (f"dream{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
+    (f"mix{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
 )
 
 

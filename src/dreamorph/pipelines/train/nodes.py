@@ -1,7 +1,7 @@
 """Nodes of the training step."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,6 @@ def _arms(
     arms = []
     for name in dict.fromkeys([*training.arms, *recommended]):
         energy = choice[f"{name}_energy"] if name in RANDOM else elastic.energy
-        tuned = replace(material, elastic=elastic.model_copy(update={"energy": energy}))
+        tuned = material.with_energy(energy)
         arms.append(tuned.arm(name))
     return arms

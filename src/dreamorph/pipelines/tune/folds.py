@@ -1,6 +1,5 @@
 """Networks trained without some of the training subjects, and judged on them."""
 
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -119,7 +118,7 @@ class Folds:
             ]
             try:
                 material = self._material(learners, held_out)
-                by_energy = {e: _with_energy(material, e) for e in {way.energy for way in ways}}
+                by_energy = {e: material.with_energy(e) for e in {way.energy for way in ways}}
                 arms = [by_energy[way.energy].arm(way.arm) for way in ways]
             except (PriorError, DreamError, TrainingError) as error:
                 logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
@@ -163,12 +162,6 @@ class Folds:
             s.elastic,
             s.training.dream_fraction,
         )
-
-
-def _with_energy(material: Material, energy: float) -> Material:
-    """The same, its random warps of another strength."""
-    elastic = material.elastic.model_copy(update={"energy": energy})
-    return dataclasses.replace(material, elastic=elastic)
 
 
 def accepted_dreams(
