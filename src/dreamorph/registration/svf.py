@@ -67,8 +67,8 @@ class _Level:
         if self.label_weight > 0 and pairs.fixed_labels is not None:
             assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
-            self.counts = counts
-            self.fixed_labels = pairs.fixed_labels[self.box] * counts
+            self.within = pairs.fixed_mask[self.box]
+            self.fixed_labels = pairs.fixed_labels[self.box] * self.within
 
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""
@@ -78,7 +78,7 @@ class _Level:
         moved = sample(self.moving, points, self.pairs.extent_mm, affine=self.affine)
         loss = 1 - self.agreement(moved[:, :1])
         if self.label_weight > 0:
-            overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.counts)
+            overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
             loss = loss + self.label_weight * (1 - overlap)
         guided = self.label_weight > 0
         bending = self.config.guided_bending if guided else self.config.bending
