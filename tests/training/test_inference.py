@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from dreamorph.training import TrainingConfig, build_network, network_spec, predict
+from dreamorph.dreaming import AffineWarpConfig
+from dreamorph.spatial import gaussian_smooth
+from dreamorph.training import TrainingConfig, Views, build_network, network_spec, predict
 from dreamorph.training.networks import PaddedNetwork
 
 CONFIG = TrainingConfig(channels=(4, 8, 8))
@@ -56,3 +58,31 @@ def test_the_mode_of_the_network_is_restored(network):
         network.train(mode)
         predict(network, torch.zeros(1, 1, 8, 8, 8))
         assert network.training is mode
+
+
+def test_answers_of_all_views_are_brought_home():
+    """Where each voxel's answer depends on its brightness alone, a view may change nothing."""
+    noise = torch.randn(1, 1, 24, 22, 20, generator=torch.Generator().manual_seed(0))
+    image = gaussian_smooth(noise, 2.5) * 20
+    views = Views.draw(6, AffineWarpConfig(rotation_deg=25.0, shift_mm=3.0), (1.0, 1.2, 1.5))
+    network = PaddedNetwork(Pointwise(), 4, dense=True)
+    plain, averaged = predict(network, image), predict(network, image, views=views)
+    assert torch.allclose(averaged.sum(1), torch.ones(1, 24, 22, 20), atol=1e-4)
+    inner = (..., *[slice(4, -4)] * 3)
+    assert (plain - averaged)[inner].abs().mean() < 0.02
+
+
+def test_what_a_view_does_not_show_has_no_vote(network):
+    image, mask = torch.randn(1, 1, 16, 16, 16), torch.ones(1, 1, 16, 16, 16, dtype=torch.bool)
+    away = torch.eye(4, dtype=torch.float64).repeat(3, 1, 1)
+    away[:, 0, 3] = 100.0
+    views = Views(away, (1.0, 1.0, 1.0))
+    assert torch.equal(predict(network, image, mask, views=views), predict(network, image, mask))
+
+
+def test_classes_are_asked_for_once():
+    config = CONFIG.model_copy(update={"network": "densenet"})
+    network = build_network(network_spec(config, 1, 4, "classification"))
+    volume = torch.randn(1, 1, 16, 16, 16)
+    views = Views.draw(2, AffineWarpConfig(), (1.0, 1.0, 1.0))
+    assert torch.equal(predict(network, volume, views=views), predict(network, volume))

@@ -4,7 +4,7 @@ from dreamorph.training.augment import Augmenter, Batch
 from dreamorph.training.config import ArmName, IntensityConfig, TrainingConfig
 from dreamorph.training.data import TrainingData
 from dreamorph.training.fit import Arm, TrainedArm, train_arm, train_arms, train_each
-from dreamorph.training.inference import predict, predict_each
+from dreamorph.training.inference import Views, predict, predict_each
 from dreamorph.training.mixing import MixedWarps
 from dreamorph.training.networks import NetworkSpec, PaddedNetwork, build_network, network_spec
 
@@ -20,6 +20,7 @@ __all__ = [
     "TrainedArm",
     "TrainingConfig",
     "TrainingData",
+    "Views",
     "build_network",
     "network_spec",
     "predict",

@@ -1,11 +1,15 @@
 """Probabilities for whole volumes of any size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
+from dreamorph.dreaming import AffineWarpConfig
+from dreamorph.dreaming.samplers import random_affine
+from dreamorph.spatial import SpatialTransform
 from dreamorph.training.networks import PaddedNetwork
 
 #: Voxels of a volume above which it is worked through in overlapping windows.
@@ -14,12 +18,58 @@ VOXEL_BUDGET = 160**3
 WINDOW, OVERLAP = 96, 0.5
 
 
+@dataclass(frozen=True)
+class Views:
+    """Affine maps under which a volume is shown once more; the answers are averaged.
+
+    Wang et al., Neurocomputing 2019 (test-time augmentation). For labels only.
+
+    Attributes:
+        maps: `(K, n, n)` in grid millimetres.
+        spacing_mm: voxel size of the volumes.
+    """
+
+    maps: torch.Tensor
+    spacing_mm: tuple[float, ...]
+
+    @classmethod
+    def draw(cls, count: int, config: AffineWarpConfig, spacing_mm: tuple[float, ...]) -> "Views":
+        """`count` maps like those of training, the same ones every time."""
+        generator = torch.Generator().manual_seed(0)
+        return cls(random_affine(count, len(spacing_mm), config, generator), spacing_mm)
+
+    def average(
+        self,
+        ask: Callable[[torch.Tensor], torch.Tensor],
+        image: torch.Tensor,
+        inside: torch.Tensor,
+    ) -> torch.Tensor:
+        """Mean answer `(1, L, *shape)` for an image `(1, C, *shape)` as it is and in all views.
+
+        `inside` `(1, 1, *shape)` is one where the image has content. A view counts as far as it
+        shows a voxel.
+        """
+        total = ask(image)
+        weight = torch.ones_like(total[:, :1])
+        for one in self.maps:
+            there = SpatialTransform.identity(1, image.shape[2:], self.spacing_mm, image.device)
+            there = there.before(one[None])
+            seen = there.warp(inside, padding="zeros")
+            answer = ask(there.warp(image) * (seen > 0.5))
+            back = there.inverse()
+            share = back.warp(seen, padding="zeros")
+            total = total + share * back.warp(answer)
+            weight = weight + share
+        return total / weight
+
+
 def predict(
     network: nn.Module,
     images: torch.Tensor,
     masks: torch.Tensor | None = None,
     device: torch.device | str = "auto",
     voxel_budget: int = VOXEL_BUDGET,
+    views: Views | None = None,
 ) -> torch.Tensor:
     """Probabilities of labels or classes, one volume at a time.
 
@@ -29,11 +79,12 @@ def predict(
         masks: `(N, 1, *shape)` bool; outside them the background is certain. None is everywhere.
         device: where to compute; auto takes a GPU where there is one. Results come back to the CPU.
         voxel_budget: larger volumes are worked through in windows (labels only).
+        views: show each volume in these as well, and average (labels only).
 
     Returns:
         `(N, L, *shape)` or `(N, K)` float32, summing to one over the second axis.
     """
-    return torch.cat(list(predict_each(network, images, masks, device, voxel_budget)))
+    return torch.cat(list(predict_each(network, images, masks, device, voxel_budget, views)))
 
 
 def predict_each(
@@ -42,6 +93,7 @@ def predict_each(
     masks: torch.Tensor | None = None,
     device: torch.device | str = "auto",
     voxel_budget: int = VOXEL_BUDGET,
+    views: Views | None = None,
 ) -> Iterator[torch.Tensor]:
     """As `predict`, one volume `(1, ...)` at a time, for cohorts whose results do not fit."""
     if device == "auto":
@@ -50,23 +102,34 @@ def predict_each(
     was_training = network.training
     network.to(device)
     network.eval()
+
+    def ask(image: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(_logits(network, image, voxel_budget).float(), dim=1)
+
     try:
         for row in range(len(images)):
             one = slice(row, row + 1)
+            inside = None if masks is None else masks[one]
             with torch.inference_mode():
-                logits = _logits(network, images[one].float().to(device), voxel_budget)
-                probabilities = torch.softmax(logits.float(), dim=1).cpu()
-            inside = None if masks is None else masks[one].cpu()
-            yield _within(probabilities.clone(), inside)
+                image = images[one].float().to(device)
+                if views is None or not _gives_labels(network):
+                    probabilities = ask(image)
+                else:
+                    content = torch.ones_like(image[:, :1]) if inside is None else inside.to(image)
+                    probabilities = views.average(ask, image, content)
+            yield _within(probabilities.cpu().clone(), None if inside is None else inside.cpu())
     finally:
         network.train(was_training)
         network.to(home)
 
 
+def _gives_labels(network: nn.Module) -> bool:
+    return network.dense if isinstance(network, PaddedNetwork) else True
+
+
 def _logits(network: nn.Module, image: torch.Tensor, voxel_budget: int) -> torch.Tensor:
-    dense = network.dense if isinstance(network, PaddedNetwork) else True
     shape = image.shape[2:]
-    if not dense or shape.numel() <= voxel_budget:
+    if not _gives_labels(network) or shape.numel() <= voxel_budget:
         logits: torch.Tensor = network(image)
         return logits
     windows = sliding_window_inference(

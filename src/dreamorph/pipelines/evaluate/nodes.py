@@ -11,6 +11,7 @@ from dreamorph.baselines.atlas import Atlases, FusionConfig, fuse
 from dreamorph.baselines.shape_classifier import ShapeClassifierConfig, fit_shape_classifier
 from dreamorph.baselines.shape_features import shape_features
 from dreamorph.datasets import StoredItems
+from dreamorph.dreaming import AffineWarpConfig
 from dreamorph.errors import CohortError
 from dreamorph.evaluation import (
     EvaluationConfig,
@@ -23,7 +24,7 @@ from dreamorph.evaluation import (
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
 from dreamorph.pipelines.train.nodes import from_item
-from dreamorph.training import predict_each
+from dreamorph.training import Views, predict_each
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.native import read_label, to_native
 from dreamorph.volumes.records import CohortFacts
@@ -56,6 +57,7 @@ def score_arms(
     plan: pd.DataFrame,
     arms: Items,
     plain: Items,
+    affine: AffineWarpConfig,
     fusion: FusionConfig,
     evaluation: EvaluationConfig,
     done: StoredItems,
@@ -65,7 +67,9 @@ def score_arms(
     Alone, and averaged with the plain method, which errs otherwise than a network does.
     """
     voted = _plain_keys(cohort, fusion, evaluation)
-    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"))
+    views = views_of(cohort, affine, evaluation)
+    how = affine.model_dump(mode="json") if views else {}
+    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"), evaluation.views, how)
     keys = [f"{key}-{mark}" for key in plan["key"]]
     yield done.stale(keys)
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
@@ -75,7 +79,7 @@ def score_arms(
         trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
         check_unseen(item, tests)
-        answers = predict_each(trained.build(), tests.images, tests.masks)
+        answers = predict_each(trained.build(), tests.images, tests.masks, views=views)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
             tables, labels = [], {}
@@ -90,6 +94,15 @@ def score_arms(
         else:
             table = _classified(cohort, torch.cat(list(answers)), trained.arm, trained.seed)
             yield {key: _joined([table], {})}
+
+
+def views_of(
+    cohort: Cohort, affine: AffineWarpConfig, evaluation: EvaluationConfig
+) -> Views | None:
+    """How else a network sees the test volumes."""
+    if evaluation.views == 0:
+        return None
+    return Views.draw(evaluation.views, affine, cohort.spacing_mm)
 
 
 def score_plain(

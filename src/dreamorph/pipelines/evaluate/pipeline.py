@@ -18,6 +18,7 @@ def create_pipeline() -> Pipeline:
                     "arm_plan",
                     "arms",
                     "plain_scores",
+                    "params:affine_warps",
                     "params:atlas_fusion",
                     "params:evaluation",
                     "scores_before",
