@@ -1,12 +1,11 @@
 """How many labelled volumes dreams are worth: the whole pipeline over draws of few subjects.
 
-    python -m benchmarks.evidence --labelled 3,5,10,20 --draws 5 --seeds 2 --write
+    python -m benchmarks.evidence --data hippocampus --draws 5 --seeds 2 --write
 
-draws training subjects out of those that the preset `hippocampus` does not test on, gives
-`kedro run` a manifest of them (n labelled volumes of n subjects, the rest unlabelled) and the same
-test subjects every time. A draw that is finished is a part of
-benchmarks/results/evidence_hippocampus.csv and is not done again; one that was interrupted goes on
-where it stopped.
+draws training subjects out of those that the preset of that name does not test on, gives
+`kedro run` n labelled volumes of n subjects, others unlabelled, and the same test subjects every
+time. A draw that is finished is a part of benchmarks/results/evidence_NAME.csv and is not done
+again; one that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -15,19 +14,24 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 from matplotlib.figure import Figure
 
 from benchmarks.cohorts import ROOT, real_data
 from benchmarks.registration import as_markdown, write_section
-from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
-from dreamorph.volumes.ingest import load_cohort
+from dreamorph.evaluation.classification import accuracy, auc
+from dreamorph.volumes.scan import scan
+from dreamorph.volumes.splits import assign_splits
+from dreamorph.volumes.validation import validate
 
-FOLDER = "Task04_Hippocampus"
-RESULTS = ROOT / "benchmarks" / "results" / "evidence_hippocampus.csv"
-PAGE, PICTURE = ROOT / "docs" / "evidence.md", ROOT / "docs" / "images" / "evidence_hippocampus.png"
+PAGE = ROOT / "docs" / "evidence.md"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
 STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate")
 #: `kedro run` with parameters that its command line cannot carry, such as lists.
@@ -36,33 +40,87 @@ import json, sys
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 bootstrap_project(sys.argv[1])
-with KedroSession.create(sys.argv[1], runtime_params=json.loads(sys.argv[2])) as session:
-    session.run(pipeline_names=sys.argv[3:])
+root, env, params = sys.argv[1:4]
+with KedroSession.create(root, env=env, runtime_params=json.loads(params)) as session:
+    session.run(pipeline_names=sys.argv[4:])
 """
-#: The split of the preset, whose test subjects are those of every draw.
-PRESET = SplitConfig(train_subjects=5, unlabelled_subjects=30)
-UNLABELLED = 30
+#: Labelled volumes that a prior can be learned from, and a gate set.
+FEWEST = 3
 TRAINED = ("none", "classic", "elastic", "dream", "mix")
-ARMS = (*TRAINED, "gated", "atlas", "gated+atlas")
+ARMS = (*TRAINED, "gated", "atlas", "gated+atlas", "shape_features")
 NAMES = {
     "atlas": "multi-atlas fusion",
+    "shape_features": "plain classifier on shape features",
     "elastic": "tuned random warps",
     "mix": "dreams and random warps",
     "gated": "gated dreams",
     "gated+atlas": "gated dreams, averaged with fusion",
 }
-COLUMNS = ["labelled", "draw", "steps", "arm", "seed", "case", "subject", "label", "dice"]
+KEYS = ["labelled", "draw", "steps", "arm", "seed", "case", "subject"]
+MEASURES = {"dice": "Dice", "auc": "AUC", "accuracy": "accuracy"}
 BOOTSTRAPS = 2000
 
 
-def cohort_table() -> pd.DataFrame:
-    """Case, subject and the preset's split of every volume."""
-    rule = SubjectRule(regex=r"hippocampus_(\d+)", cases_per_subject=2)
-    config = CohortConfig(path=real_data() / FOLDER, subject=rule)
-    return load_cohort(config, PRESET).table[["case", "subject", "split"]]
+@dataclass(frozen=True)
+class Study:
+    """A data set, by the name of its preset.
+
+    Attributes:
+        name: of the preset.
+        source: its folder or file among the real data.
+        labelled: numbers of labelled volumes.
+        measures: columns of its results; the first one counts.
+    """
+
+    name: str
+    source: str
+    labelled: tuple[int, ...]
+    measures: tuple[str, ...] = ("dice",)
+
+    @property
+    def results(self) -> Path:
+        """Where its raw results are kept."""
+        return ROOT / "benchmarks" / "results" / f"evidence_{self.name}.csv"
+
+    @property
+    def picture(self) -> Path:
+        """Where its curves are drawn."""
+        return ROOT / "docs" / "images" / f"evidence_{self.name}.png"
+
+    @property
+    def segments(self) -> bool:
+        """Whether labels are learned, not classes."""
+        return self.measures == ("dice",)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of its preset, by their first word."""
+        bootstrap_project(ROOT)
+        with KedroSession.create(ROOT, env=self.name) as session:
+            found: dict[str, Any] = session.load_context().params
+        return found
 
 
-def manifest(table: pd.DataFrame, labelled: int, draw: int) -> pd.DataFrame:
+STUDIES = {
+    study.name: study
+    for study in (
+        Study("hippocampus", "Task04_Hippocampus", (3, 5, 10, 20)),
+        Study("ct", "Dataset040_STS_CT", (3, 5)),
+        Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
+    )
+}
+
+
+def cohort_table(study: Study) -> pd.DataFrame:
+    """Case, subject, files and the preset's split of every volume."""
+    given = study.parameters
+    config = given["cohort"].model_copy(update={"path": real_data() / study.source})
+    checked = validate(scan(config), config)
+    table = assign_splits(checked.good, given["split"], checked.quarantine)
+    return table[["case", "subject", "split", "image", "label"]]
+
+
+def manifest(table: pd.DataFrame, labelled: int, draw: int, unlabelled: int) -> pd.DataFrame:
     """Rows of a manifest: `labelled` volumes of as many subjects, others without their labels."""
     test = table["split"] == "test"
     pool = sorted(table.loc[~test, "subject"].unique())
@@ -73,25 +131,36 @@ def manifest(table: pd.DataFrame, labelled: int, draw: int) -> pd.DataFrame:
     )
     parts = [
         train.assign(split="train"),
-        rest.head(UNLABELLED).assign(split="unlabelled"),
+        rest.head(unlabelled).assign(split="unlabelled"),
         table[test],
     ]
     rows = pd.concat(parts, ignore_index=True)
-    folder = real_data().resolve() / FOLDER
-    image = rows["case"].map(lambda case: str(folder / "imagesTr" / f"{case}.nii.gz"))
-    label = rows["case"].map(lambda case: str(folder / "labelsTr" / f"{case}.nii.gz"))
-    return rows.assign(image=image, label=label.where(rows["split"] != "unlabelled", ""))
+    return rows.assign(label=rows["label"].where(rows["split"] != "unlabelled", ""))
 
 
-def run_draw(table: pd.DataFrame, labelled: int, draw: int, options: argparse.Namespace) -> None:
-    """The pipeline on one draw; its results in a file of their own."""
-    study = f"evidence_{labelled}_{draw}"
-    file = WORK / f"{study}.csv"
+def folder_of(study: Study, labelled: int, draw: int) -> str:
+    """Name of a draw among the results of runs."""
+    return f"evidence_{study.name}_{labelled}_{draw}"
+
+
+def run_draw(
+    study: Study, table: pd.DataFrame, labelled: int, draw: int, options: argparse.Namespace
+) -> None:
+    """The pipeline on one draw; its results in a folder of their own."""
+    name = folder_of(study, labelled, draw)
+    file = WORK / f"{name}.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
-    manifest(table, labelled, draw).to_csv(file, index=False)
-    parameters = {
-        "study": study,
-        "cohort": {"path": str(file)},
+    everyone = {"train_subjects": None, "unlabelled_subjects": None, "test_subjects": None}
+    if study.segments:
+        unlabelled = study.parameters["split"].unlabelled_subjects
+        manifest(table, labelled, draw, unlabelled).to_csv(file, index=False)
+        source: dict[str, Any] = {"cohort": {"path": str(file)}, "split": everyone}
+    else:
+        split = {"train_subjects": labelled, "test_subjects": None, "seed": draw}
+        path = str((real_data() / study.source).resolve())
+        source = {"cohort": {"path": path}, "split": split}
+    parameters = source | {
+        "study": name,
         "training": {
             "steps": options.steps,
             "seeds": list(range(options.seeds)),
@@ -99,29 +168,46 @@ def run_draw(table: pd.DataFrame, labelled: int, draw: int, options: argparse.Na
             "progress": False,
         },
     }
-    command = [sys.executable, "-c", RUN, str(ROOT), json.dumps(parameters), *STEPS]
-    with (WORK / f"{study}.log").open("w") as log:
+    command = [sys.executable, "-c", RUN, str(ROOT), study.name, json.dumps(parameters), *STEPS]
+    with (WORK / f"{name}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
-    sys.stderr.write(f"{labelled} labelled, draw {draw}: done\n")
+    sys.stderr.write(f"{study.name}, {labelled} labelled, draw {draw}: done\n")
 
 
-def collected(labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
+def collected(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
     """Scores of a finished draw; `gated` is what tuning recommended, random warps if nothing."""
-    study = f"evidence_{labelled}_{draw}"
-    cases = pd.read_csv(ROOT / "data" / "07_model_output" / study / "cases.csv")
-    choice = json.loads((ROOT / "data" / "06_models" / study / "choice.json").read_text())
+    name = folder_of(study, labelled, draw)
+    cases = pd.read_csv(ROOT / "data" / "07_model_output" / name / "cases.csv")
+    choice = json.loads((ROOT / "data" / "06_models" / name / "choice.json").read_text())
     arm = choice["recommended_arm"]
     arm = arm if arm in set(cases["arm"]) else "elastic"
     gated = [
         cases[cases["arm"] == f"{arm}{more}"].assign(arm=f"gated{more}") for more in ("", "+atlas")
     ]
     rows = pd.concat([cases, *gated]).assign(labelled=labelled, draw=draw, steps=options.steps)
-    return rows.loc[rows["arm"].isin(ARMS), COLUMNS]
+    rows = rows[rows["arm"].isin(ARMS)]
+    if study.segments:
+        return rows[[*KEYS, "label", *study.measures]]
+    return _classified(rows)
 
 
-def known() -> pd.DataFrame:
+def _classified(cases: pd.DataFrame) -> pd.DataFrame:
+    """One row a network: how well it tells the classes apart."""
+    columns = sorted(name for name in cases.columns if name.startswith("p_"))
+    number = {name.removeprefix("p_"): k for k, name in enumerate(columns)}
+    rows = []
+    for keys, part in cases.groupby(KEYS[:5], sort=False):
+        true, probabilities = part["class"].map(number).to_numpy(), part[columns].to_numpy()
+        scores = {"auc": auc(true, probabilities), "accuracy": accuracy(true, probabilities)}
+        named = dict(zip(KEYS[:5], keys, strict=True))
+        rows.append(named | {"case": "all", "subject": "all"} | scores)
+    return pd.DataFrame(rows)
+
+
+def known(study: Study) -> pd.DataFrame:
     """All results so far."""
-    return pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame(columns=COLUMNS)
+    file = study.results
+    return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=[*KEYS, *study.measures])
 
 
 def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[int, int]]:
@@ -131,10 +217,10 @@ def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[in
     return {(int(n), int(d)) for (n, d), count in seeds.items() if count >= options.seeds}
 
 
-def per_draw(results: pd.DataFrame) -> pd.Series:
-    """Mean Dice by labelled, arm, draw and seed: over labels, then cases, then subjects."""
+def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:
+    """Mean score by labelled, arm, draw and seed: over labels, then cases, then subjects."""
     levels = ["labelled", "arm", "draw", "seed"]
-    by_case = results.groupby([*levels, "subject", "case"])["dice"].mean()
+    by_case = results.groupby([*levels, "subject", "case"])[measure].mean()
     return by_case.groupby([*levels, "subject"]).mean().groupby(levels).mean()
 
 
@@ -148,9 +234,9 @@ def bootstrapped(values: pd.Series, rng: np.random.Generator) -> np.ndarray:
     return np.array(means)
 
 
-def summary(results: pd.DataFrame) -> pd.DataFrame:
+def summary(results: pd.DataFrame, measure: str = "dice") -> pd.DataFrame:
     """One row an arm, one column a number of labelled volumes: mean and 95 % interval."""
-    scores = per_draw(results)
+    scores = per_draw(results, measure)
     rows = []
     for arm in [arm for arm in ARMS if arm in set(results["arm"])]:
         row: dict[str, object] = {"arm": NAMES.get(arm, arm)}
@@ -169,13 +255,13 @@ def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
     return f"{mean:.4f} ({low:.4f} to {high:.4f}), {own.index.get_level_values('draw').nunique()}"
 
 
-def worth(results: pd.DataFrame, arm: str) -> pd.DataFrame:
+def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
     """How many labelled volumes tuned random warps need to come as far as an arm at n.
 
     The curve of the random warps is joined by straight lines over log n. Beyond its ends there is
     no answer but "fewer" or "more".
     """
-    means = per_draw(results).groupby(["labelled", "arm"]).mean().unstack("arm")
+    means = per_draw(results, measure).groupby(["labelled", "arm"]).mean().unstack("arm")
     curve = means["elastic"].dropna()
     ns, heights = curve.index.to_numpy(dtype=float), np.maximum.accumulate(curve.to_numpy())
     rows = []
@@ -191,9 +277,9 @@ def worth(results: pd.DataFrame, arm: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_curves(results: pd.DataFrame) -> None:
+def draw_curves(study: Study, results: pd.DataFrame) -> None:
     """The curves, with bootstrap intervals."""
-    scores = per_draw(results)
+    scores = per_draw(results, study.measures[0])
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for arm in [arm for arm in ARMS if arm in set(results["arm"]) and arm != "none"]:
@@ -209,21 +295,23 @@ def draw_curves(results: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_xticks(sorted(results["labelled"].unique()), sorted(results["labelled"].unique()))
     axes.set_xlabel("labelled volumes")
-    axes.set_ylabel("mean Dice of test subjects")
+    axes.set_ylabel(f"mean {MEASURES[study.measures[0]]} of test subjects")
     axes.legend()
-    figure.savefig(PICTURE, dpi=130)
+    figure.savefig(study.picture, dpi=130)
 
 
-def _text(results: pd.DataFrame, options: argparse.Namespace) -> Iterator[str]:
+def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> Iterator[str]:
     yield (
-        "`python -m benchmarks.evidence`; mean Dice of the test subjects, 95 % interval from a"
-        " bootstrap over draws and, within draws, seeds; then the number of draws.\n\n"
+        f"`python -m benchmarks.evidence --data {study.name}`, {options.steps} steps of the"
+        " preset's batches; 95 % intervals from a bootstrap over draws and, within draws, seeds;"
+        " then the number of draws.\n"
     )
-    yield as_markdown(summary(results))
-    for arm in ("dream", "gated"):
+    for measure in study.measures:
+        yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
+        yield as_markdown(summary(results, measure)) + "\n"
+    for arm in ("dream", "mix", "gated"):
         if arm in set(results["arm"]):
-            yield f"\n\n{as_markdown(worth(results, arm))}"
-    yield "\n"
+            yield f"\n{as_markdown(worth(results, arm, study.measures[0]))}\n"
 
 
 def _numbers(text: str) -> Sequence[int]:
@@ -233,34 +321,45 @@ def _numbers(text: str) -> Sequence[int]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the draws that are missing, print the tables, write them into the docs if asked."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--labelled", type=_numbers, default=[3, 5, 10, 20])
+    parser.add_argument("--data", choices=sorted(STUDIES), default="hippocampus")
+    parser.add_argument("--labelled", type=_numbers, help="numbers of labelled volumes, as 3,5")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument(
+        "--steps", type=int, help="optimiser steps; those of the preset if left out"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="draws at once, for a GPU")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
-    done = finished(known(), options)
-    missing = [(n, d) for d in range(options.draws) for n in options.labelled if (n, d) not in done]
-    table = cohort_table() if missing else pd.DataFrame()
+    study = STUDIES[options.data]
+    options.steps = options.steps or study.parameters["training"].steps
+    labelled = options.labelled or study.labelled
+    if min(labelled) < FEWEST:
+        raise SystemExit(
+            f"{min(labelled)} labelled volumes: nothing can be dreamed of under {FEWEST}"
+        )
+    done = finished(known(study), options)
+    missing = [(n, d) for d in range(options.draws) for n in labelled if (n, d) not in done]
+    table = cohort_table(study) if missing and study.segments else pd.DataFrame()
 
     def work(job: tuple[int, int]) -> tuple[int, int]:
-        run_draw(table, *job, options)
+        run_draw(study, table, *job, options)
         return job
 
     with ThreadPoolExecutor(options.jobs) as pool:
         for job in pool.map(work, missing):
-            RESULTS.parent.mkdir(exist_ok=True)
-            pd.concat([known(), collected(*job, options)]).to_csv(RESULTS, index=False)
-    results = known()
+            study.results.parent.mkdir(exist_ok=True)
+            rows = pd.concat([known(study), collected(study, *job, options)])
+            rows.to_csv(study.results, index=False)
+    results = known(study)
     results = results[results["steps"] == options.steps]
     if results.empty:
         raise SystemExit("no draw is finished")
-    text = "".join(_text(results, options))
+    text = "".join(_text(study, results, options))
     sys.stdout.write(text)
     if options.write:
-        draw_curves(results)
-        write_section(PAGE, "hippocampus", text)
+        draw_curves(study, results)
+        write_section(PAGE, study.name, text)
 
 
 if __name__ == "__main__":

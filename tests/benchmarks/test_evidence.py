@@ -17,7 +17,8 @@ def table() -> pd.DataFrame:
         for k in range(12)
         for side in range(2)
     ]
-    return pd.DataFrame(rows, columns=["case", "subject", "split"])
+    table = pd.DataFrame(rows, columns=["case", "subject", "split"])
+    return table.assign(image=table["case"] + "_image.nii.gz", label=table["case"] + ".nii.gz")
 
 
 def results(**curves: list[float]) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def results(**curves: list[float]) -> pd.DataFrame:
 def test_a_draw_takes_one_volume_of_each_labelled_subject_and_every_test_volume(
     table: pd.DataFrame,
 ) -> None:
-    rows = manifest(table, labelled=3, draw=0)
+    rows = manifest(table, labelled=3, draw=0, unlabelled=30)
     parts = {split: part for split, part in rows.groupby("split")}
     assert len(parts["train"]) == parts["train"]["subject"].nunique() == 3
     assert set(parts["test"]["case"]) == set(table.loc[table["split"] == "test", "case"])
@@ -48,9 +49,11 @@ def test_a_draw_takes_one_volume_of_each_labelled_subject_and_every_test_volume(
 
 
 def test_draws_differ_and_repeat(table: pd.DataFrame) -> None:
-    first, other = (set(manifest(table, 3, d).query("split == 'train'")["case"]) for d in (0, 1))
+    first, other = (
+        set(manifest(table, 3, d, 30).query("split == 'train'")["case"]) for d in (0, 1)
+    )
     assert first != other
-    pd.testing.assert_frame_equal(manifest(table, 3, 1), manifest(table, 3, 1))
+    pd.testing.assert_frame_equal(manifest(table, 3, 1, 30), manifest(table, 3, 1, 30))
 
 
 def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> None:
