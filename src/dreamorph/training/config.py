@@ -53,6 +53,8 @@ class TrainingConfig(Config):
         warmup: share of the steps in which the learning rate rises.
         network: `unet` for segmentation, `densenet` or `resnet` for classes; `auto` chooses.
         channels: widths of the network's levels.
+        residual_units: convolutions of each level of the UNet, around which its input is led; 0 for
+            one plain convolution.
         dropout: probability of dropout within the network.
         dream_fraction: share of the samples of `elastic`, `dream` and `mix` that are warped; the
             rest is treated as in `classic`.
@@ -73,6 +75,7 @@ class TrainingConfig(Config):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     network: NetworkName = "auto"
     channels: tuple[int, ...] = (16, 32, 64, 128)
+    residual_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     dream_fraction: float = Field(default=1.0, ge=0, le=1)
     intensity: IntensityConfig | None = IntensityConfig()

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dreamorph.errors import TrainingError
 from dreamorph.training.config import TrainingConfig
+from dreamorph.training.convolution import quick_for_one
 from dreamorph.training.data import Task
 
 
@@ -24,6 +25,7 @@ class NetworkSpec:
         n_channels, n_outputs: channels in; labels with background, or classes, out.
         channels: widths of the levels.
         dropout: probability.
+        residual_units: convolutions of each level of the UNet; 0 for one plain convolution.
     """
 
     name: str
@@ -33,6 +35,7 @@ class NetworkSpec:
     n_outputs: int
     channels: tuple[int, ...]
     dropout: float = 0.0
+    residual_units: int = 0
 
     @property
     def multiple(self) -> int:
@@ -88,12 +91,15 @@ def network_spec(
             f"training.network is {name!r}, which does not do {task}: "
             f"use {'unet' if task == 'segmentation' else 'densenet or resnet'}, or auto"
         )
-    return NetworkSpec(name, task, ndim, n_channels, n_outputs, config.channels, config.dropout)
+    units = config.residual_units if name == "unet" else 0
+    return NetworkSpec(
+        name, task, ndim, n_channels, n_outputs, config.channels, config.dropout, units
+    )
 
 
 def build_network(spec: NetworkSpec) -> PaddedNetwork:
     """Build a network with fresh weights from torch's global generator (see `seeding.seeded`)."""
-    network = NETWORKS[spec.name](spec)
+    network = quick_for_one(NETWORKS[spec.name](spec))
     return PaddedNetwork(network, spec.multiple, dense=spec.task == "segmentation")
 
 
@@ -106,6 +112,7 @@ def _unet(spec: NetworkSpec) -> nn.Module:
         strides=(2,) * (len(spec.channels) - 1),
         norm="instance",
         dropout=spec.dropout,
+        num_res_units=spec.residual_units,
     )
 
 
