@@ -16,5 +16,5 @@ class EvaluationConfig(Config):
     """
 
     tolerance_mm: float = Field(default=1.0, gt=0)
-    views: int = Field(default=8, ge=0)
+    views: int = Field(default=4, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -6,10 +6,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dreamorph.dreaming import AffineWarpConfig
 from dreamorph.dreaming.dreams import recipes_from_table
 from dreamorph.errors import DreamError
-from dreamorph.evaluation import EvaluationConfig
 from dreamorph.hallucination import (
     AuditConfig,
     CheckResult,
@@ -27,11 +25,11 @@ from dreamorph.hallucination import (
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
-from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS, views_of
+from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import member_rows
-from dreamorph.training import Views, predict
+from dreamorph.training import predict
 from dreamorph.volumes.cohort import Cohort
 
 #: Accepted dreams that the checks look at, and test volumes that structures are painted out of.
@@ -71,18 +69,9 @@ def audit_dreams(
 
 
 def paint_out(
-    cohort: Cohort,
-    plan: pd.DataFrame,
-    arms: Items,
-    choice: dict[str, Any],
-    affine: AffineWarpConfig,
-    evaluation: EvaluationConfig,
-    audit: AuditConfig,
+    cohort: Cohort, plan: pd.DataFrame, arms: Items, choice: dict[str, Any], audit: AuditConfig
 ) -> pd.DataFrame:
-    """Show test volumes without their structures to the dream network and the recommended one.
-
-    They are asked as they are where they are scored.
-    """
+    """Show test volumes without their structures to the dream network and the recommended one."""
     judged = plan[plan["arm"].isin(_judged(choice))].drop_duplicates("arm")
     if task_of(cohort) == "classification":
         return pd.DataFrame(columns=list(REMOVAL_COLUMNS))
@@ -96,9 +85,8 @@ def paint_out(
         spacing_mm=tests.spacing_mm,
     )
     tables = [pd.DataFrame(columns=list(REMOVAL_COLUMNS))]
-    views = views_of(cohort, affine, evaluation)
     for arm, key in zip(judged["arm"], judged["key"], strict=True):
-        answer = _answers(from_item(arms[key]).build(), views)
+        answer = _answers(from_item(arms[key]).build())
         for label, name in cohort.label_names.items():
             one = dataclasses.replace(shown, structure=label, name=name)
             tables.append(measure_removal(answer, one, audit, arm))
@@ -142,11 +130,11 @@ def _judged(choice: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["dream", *([] if recommended == NOT_CHOSEN else [recommended])]))
 
 
-def _answers(network: torch.nn.Module, views: Views | None) -> Predict:
+def _answers(network: torch.nn.Module) -> Predict:
     """From images to label maps."""
 
     def answer(images: torch.Tensor) -> torch.Tensor:
-        return predict(network, images, views=views).argmax(dim=1, keepdim=True)
+        return predict(network, images).argmax(dim=1, keepdim=True)
 
     return answer
 

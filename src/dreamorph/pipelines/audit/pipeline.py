@@ -17,15 +17,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.paint_out,
-                [
-                    "cohort",
-                    "arm_plan",
-                    "arms",
-                    "choice",
-                    "params:affine_warps",
-                    "params:evaluation",
-                    "params:audit",
-                ],
+                ["cohort", "arm_plan", "arms", "choice", "params:audit"],
                 "removal",
                 name="paint_out_structures",
             ),
