@@ -1,0 +1,52 @@
+"""One judge for every tool: what it says of maps that are known."""
+
+import pytest
+import torch
+
+from benchmarks.cohorts import Pairing, Side
+from benchmarks.measures import judge
+from benchmarks.registration_gpu import floor
+from benchmarks.tools import Outcome, grid_of
+from dreamorph.registration import RegistrationConfig
+
+SHAPE, SPACING, SHIFT = (16, 14, 12), (1.0, 1.5, 2.0), 3
+
+
+@pytest.fixture
+def pairs() -> Pairing:
+    """A cuboid, and the same `SHIFT` voxels further along the first axis; both with padding."""
+    labels = torch.zeros(2, 1, *SHAPE, dtype=torch.uint8)
+    labels[0, :, 4:8, 4:9, 3:8] = 1
+    labels[1, :, 4 + SHIFT : 8 + SHIFT, 4:9, 3:8] = 1
+    masks = torch.zeros(2, 1, *SHAPE, dtype=torch.bool)
+    masks[:, :, 1:15, 1:13, 1:11] = True
+    sides = [Side(labels[[k]].float(), labels[[k]], masks[[k]], (f"case_{k}",)) for k in range(2)]
+    return Pairing("known", sides[0], sides[1], SPACING, (1,))
+
+
+def test_the_right_map_has_full_overlap_no_fold_and_leads_back(pairs: Pairing) -> None:
+    here = grid_of(pairs, pairs.fixed, 0)
+    there = here + torch.tensor([SHIFT * SPACING[0], 0, 0]).reshape(1, 3, 1, 1, 1)
+    score = judge(pairs, 0, Outcome(there, here, 2.0))
+    assert (score.dice, score.folded_percent, score.inverse_mm) == (1.0, 0.0, 0.0)
+    off = judge(pairs, 0, Outcome(there, here + 0.3, 2.0))
+    assert off.inverse_mm == pytest.approx(0.3 * 3**0.5, rel=1e-4)
+
+
+def test_a_map_that_does_nothing_has_the_overlap_there_was(pairs: Pairing) -> None:
+    here = grid_of(pairs, pairs.fixed, 0)
+    assert judge(pairs, 0, Outcome(here, here, 0.0)).dice == pytest.approx(1 / 4)
+
+
+def test_a_mirrored_map_folds_everywhere(pairs: Pairing) -> None:
+    here = grid_of(pairs, pairs.fixed, 0)
+    mirrored = here * torch.tensor([-1.0, 1, 1]).reshape(1, 3, 1, 1, 1)
+    assert judge(pairs, 0, Outcome(mirrored, here, 0.0)).folded_percent == pytest.approx(100)
+
+
+def test_the_floor_grows_with_voxels_and_steps() -> None:
+    base = floor((48, 64, 48), RegistrationConfig())
+    larger = floor((96, 128, 96), RegistrationConfig())
+    assert [b / a for a, b in zip(base, larger, strict=True)] == pytest.approx([8, 8], rel=0.01)
+    fast = floor((48, 64, 48), RegistrationConfig(preset="fast"))
+    assert all(a < b for a, b in zip(fast, base, strict=True))
