@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.cohorts import Pairing, Side
 from dreamorph.registration import RegistrationConfig, register
+from dreamorph.registration.config import Similarity
 from dreamorph.registration.pyramid import fill_beyond_mask
 from dreamorph.spatial import SpatialTransform, apply_affine, extent, points_like, sample
 
@@ -167,10 +168,12 @@ class Ants:
     Attributes:
         options: of `ants.registration`.
         our_affine: whether our affine map replaces its own two linear steps.
+        similarity: of our affine map.
     """
 
     options: tuple[tuple[str, object], ...] = ()
     our_affine: bool = False
+    similarity: Similarity = "lncc"
 
     def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
         """Register the pairs one by one."""
@@ -189,7 +192,8 @@ class Ants:
                 start = time.process_time()
                 options = dict(self.options) | {"type_of_transform": "SyN"}
                 if self.our_affine:
-                    matrix = _our_affine(Ours(on_cpu(velocity=None)), pairs, row)
+                    affine = Ours(on_cpu(velocity=None, similarity=self.similarity))
+                    matrix = _our_affine(affine, pairs, row)
                     first = ants.create_ants_transform(
                         transform_type="AffineTransform", dimension=3,
                         matrix=matrix[:3, :3], translation=matrix[:3, 3],

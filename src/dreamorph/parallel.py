@@ -34,7 +34,7 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     stop = threading.Event()
 
     def stoppable(item: Item) -> Result:
-        _mine.stop = stop
+        _mine.stop, _mine.workers = stop, workers
         return work(item)
 
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
@@ -50,6 +50,11 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
             stop.set()
             for future in begun:
                 future.cancel()
+
+
+def beside_each_other() -> int:
+    """How many pieces of work share the machine's memory with the caller, itself among them."""
+    return int(getattr(_mine, "workers", 1))
 
 
 def raise_if_stopped() -> None:

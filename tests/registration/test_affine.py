@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dreamorph.registration import AffineConfig, RegistrationConfig, register
+from dreamorph.registration.affine import _Search
 from dreamorph.registration.groupwise import quality_table
 from dreamorph.registration.quality import hard_dice
 from dreamorph.spatial import SpatialTransform
@@ -97,6 +98,63 @@ def test_a_pair_that_no_start_brings_together_is_reported_and_left_alone() -> No
     assert result.failed[0]
     assert "changes volume" in result.failures[0]
     assert torch.equal(result.affine[0], torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("determinant", "overlap", "reachable", "found", "given", "reason"),
+    [
+        (1.1, 0.9, 1.0, 0.8, 0.2, ""),
+        (4.0, 0.9, 1.0, 0.8, 0.2, "changes volume"),
+        (0.2, 0.9, 1.0, 0.8, 0.2, "changes volume"),
+        (float("nan"), 0.9, 1.0, 0.8, 0.2, "changes volume"),
+        (1.1, 0.2, 1.0, 0.8, 0.2, "overlap of 20%"),
+        (1.1, 0.2, 0.1, 0.8, 0.2, ""),
+        (1.1, 0.0, 0.0, 0.8, 0.2, "overlap of 0%"),
+        (1.1, 0.9, 1.0, 0.1, 0.2, "similarity fell"),
+        (1.1, 0.9, 1.0, float("nan"), 0.2, "similarity fell"),
+    ],
+)
+def test_every_fault_is_named(
+    determinant: float, overlap: float, reachable: float, found: float, given: float, reason: str
+) -> None:
+    search = _Search(AFFINE, AffineConfig(), {})
+    fault = search._fault(determinant, overlap, reachable, found, given)
+    assert reason in fault
+    assert bool(fault) == bool(reason)
+
+
+def test_volumes_that_start_apart_may_not_end_apart() -> None:
+    """Content in opposite corners: the given alignment shares nothing, so it excuses nothing."""
+    shape = (48, 48, 48)
+    masks = torch.zeros(2, 1, 1, *shape)
+    masks[0, ..., :18, :18, :18], masks[1, ..., -18:, -18:, -18:] = 1, 1
+    for seed in range(3):
+        fixed, moving = texture(shape, seed=seed), texture(shape, seed=seed + 10)
+        result = register(fixed, moving, AFFINE, None, None, *masks)
+        seen = result.transform.warp(masks[1], padding="zeros")
+        share = float((seen * masks[0]).sum() / masks[0].sum())
+        assert result.failed[0] or share >= AffineConfig().least_overlap
+
+
+def test_another_start_rescues_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best start is said to end badly; the pair is carried through again from the others."""
+    moving = texture((24, 24, 24), seed=3)
+    truth = SpatialTransform.identity(1, (24, 24, 24), (1.0,) * 3).before(
+        turned(3, (0, 1), 5.0, [1.0, -1.0, 0.5])
+    )
+    faults, asked = _Search.faults, []
+
+    def first_is_bad(self: _Search, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
+        asked.append(len(log))
+        return ["bad"] if len(asked) == 1 else faults(self, owners, log)
+
+    monkeypatch.setattr(_Search, "faults", first_is_bad)
+    result = register(truth.warp(moving), moving, AFFINE)
+    assert asked[0] == 1
+    assert asked[1] >= 2
+    assert result.failed == (False,)
+    apart = (result.transform.points() - truth.points())[..., 6:-6, 6:-6, 6:-6].norm(dim=1)
+    assert apart.mean() < 0.3
 
 
 def test_a_failed_pair_is_set_aside_with_its_reason() -> None:

@@ -1,5 +1,7 @@
 """As many pairs at once as fit, and fewer where that was too many."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -53,9 +55,29 @@ def test_the_batch_follows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> N
         available = 8 * 2 * batching.BYTES_PER_VOXEL["lncc"] * 1000
 
     monkeypatch.setattr(batching.psutil, "virtual_memory", lambda: Memory)
+    monkeypatch.setattr(batching, "CONTAINER", Path("/nowhere"))
     cpu = torch.device("cpu")
     assert batching.batch_size(1000, cpu) == batching.LARGEST_BATCH["cpu"]
     assert batching.batch_size(4000, cpu) == 2
     assert batching.batch_size(10**9, cpu) == 1
     assert batching.batch_size(4000, cpu, "mind") == 1
     assert batching.batch_size(3000, cpu, "lncc", n_labels=4) == 1
+
+
+def test_a_container_s_limit_and_neighbours_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Memory:
+        available = 10**12
+
+    monkeypatch.setattr(batching.psutil, "virtual_memory", lambda: Memory)
+    monkeypatch.setattr(batching, "CONTAINER", tmp_path)
+    cpu, voxels = torch.device("cpu"), 1000
+    each = 2 * batching.BYTES_PER_VOXEL["lncc"] * voxels
+    (tmp_path / "memory.max").write_text(f"{6 * each}\n")
+    (tmp_path / "memory.current").write_text(f"{2 * each}\n")
+    assert batching.batch_size(voxels, cpu) == 4
+    monkeypatch.setattr(batching, "beside_each_other", lambda: 2)
+    assert batching.batch_size(voxels, cpu) == 2
+    (tmp_path / "memory.max").write_text("max\n")
+    assert batching.batch_size(voxels, cpu) == batching.LARGEST_BATCH["cpu"]

@@ -105,6 +105,17 @@ def test_labels_of_any_number_survive_a_warp() -> None:
         result.warp(torch.arange(16.0**3).reshape(1, 1, 16, 16, 16), labels=True)
 
 
+def test_labels_guide_alike_whatever_their_numbers() -> None:
+    shape = (20, 20, 20)
+    fixed, moving = texture(shape), texture(shape, seed=1)
+    labels = [(volume > 1).long() for volume in (fixed, moving)]
+    plain = register(fixed, moving, QUICK, *labels)
+    large = register(fixed, moving, QUICK, *[2035 * label for label in labels])
+    told = register(fixed, moving, QUICK, *[label.bool() for label in labels])
+    assert torch.equal(plain.velocity, large.velocity)
+    assert torch.equal(plain.velocity, told.velocity)
+
+
 def test_the_inverse_result_maps_the_other_way() -> None:
     shape = (24, 24, 24)
     moving, truth = texture(shape), known_warp(shape, 1.5)

@@ -135,19 +135,23 @@ class _Search:
         found = self.agreement(finest, owners, log)
         given = self.agreement(finest, owners, torch.zeros_like(log))
         overlaps = _overlap(pairs, matrices)
-        plain = _overlap(pairs, torch.eye(matrices.shape[-1]).to(matrices).expand_as(matrices))
+        eye = torch.eye(matrices.shape[-1]).to(matrices).expand_as(matrices)
+        # volumes of different parts may share little however they lie
+        reachable = torch.maximum(
+            _overlap(pairs, eye), _overlap(pairs, affine_exp(_mass_shift(pairs)))
+        )
         return [
-            self._fault(float(d), float(o), float(p), float(f), float(g))
-            for d, o, p, f, g in zip(determinants, overlaps, plain, found, given, strict=True)
+            self._fault(float(d), float(o), float(r), float(f), float(g))
+            for d, o, r, f, g in zip(determinants, overlaps, reachable, found, given, strict=True)
         ]
 
     def _fault(
-        self, determinant: float, overlap: float, plain: float, found: float, given: float
+        self, determinant: float, overlap: float, reachable: float, found: float, given: float
     ) -> str:
         bound = self.how.max_volume_change
         if not 1 / bound <= determinant <= bound:
             return f"affine map changes volume by a factor of {determinant:.2g}"
-        if overlap < min(self.how.least_overlap, plain):
+        if not overlap >= min(self.how.least_overlap, reachable) or overlap == 0:
             return f"affine map leaves an overlap of {overlap:.0%}"
         if not found >= given - SLACK:
             return f"affine similarity fell from {given:.3f} to {found:.3f}"

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
 import torch
 
+from dreamorph.parallel import beside_each_other
 from dreamorph.registration.config import Similarity
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,9 @@ BYTES_PER_LABEL = 50
 #: Beyond this, larger batches were not faster.
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}
 
+#: Where Linux tells a container its limits.
+CONTAINER = Path("/sys/fs/cgroup")
+
 T = TypeVar("T")
 
 
@@ -28,10 +33,20 @@ def batch_size(
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
-        free = psutil.virtual_memory().available
+        free = min(psutil.virtual_memory().available, _left_to_container()) // beside_each_other()
     each = BYTES_PER_VOXEL[similarity] + n_labels * BYTES_PER_LABEL
     fitting = free // 2 // (voxels * each)
     return int(max(1, min(LARGEST_BATCH.get(device.type, 1), fitting)))
+
+
+def _left_to_container() -> float:
+    """Bytes that a container's own limit leaves; the machine's free memory knows nothing of it."""
+    try:
+        limit = (CONTAINER / "memory.max").read_text().strip()
+        used = (CONTAINER / "memory.current").read_text().strip()
+    except OSError:
+        return float("inf")
+    return float("inf") if limit == "max" else max(0, int(limit) - int(used))
 
 
 def in_batches(count: int, size: int, work: Callable[[slice], T]) -> list[T]:

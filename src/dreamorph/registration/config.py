@@ -38,7 +38,8 @@ class AffineConfig(Config):
         step_mm: first step length, as the motion of a point halfway to the grid's border.
         max_volume_change: largest accepted determinant, and one over the smallest.
         least_overlap: smallest accepted share of the fixed foreground that meets the moving one.
-        turns_degrees: rotations about each axis tried from the centres of mass, besides none.
+        turns_degrees: rotations about each axis tried from the centres of mass, besides none; less
+            than half a turn.
     """
 
     levels: tuple[int, ...] = (4, 2)
@@ -51,6 +52,8 @@ class AffineConfig(Config):
     @model_validator(mode="after")
     def _levels_fit(self) -> "AffineConfig":
         _as_many("affine", self.levels, self.iterations)
+        if any(abs(turn) >= 180 for turn in self.turns_degrees):
+            raise ValueError(f"affine: expected turns below 180 degrees, got {self.turns_degrees}")
         return self
 
 

@@ -14,19 +14,20 @@ import torch
 
 from dreamorph.fingerprint import fingerprint
 from dreamorph.parallel import side_by_side
+from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.registration.config import RegistrationConfig
-from dreamorph.registration.quality import measure
+from dreamorph.registration.quality import PairQuality, measure
 from dreamorph.registration.register import computing_device, register
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.transform import SpatialTransform
 from dreamorph.volumes.cohort import Cohort
 
-#: Pairs registered together. Fixed, not fitted to the memory of the day: rounding may differ with
-#: the size of a batch, and a resumed run has to give the result of an unbroken one.
+#: Pairs registered together. Rounding may differ with the size of a batch, and a resumed run has to
+#: give the result of an unbroken one: so the size is fixed, and cut only where memory is short.
 CHUNKS = {"cpu": 8, "cuda": 64}
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 6
+VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,27 @@ def _register_chunk(
     )
     shape = group.images.shape[2:]
     still = SpatialTransform.identity(len(chunk), shape, group.spacing_mm, device)
-    before, after = (
-        measure(
-            transform, fixed, moving, *masks, fixed_labels, moving_labels,
-            config.similarity, config.window,
-        )
-        for transform in (still, result.transform)
-    )  # fmt: skip
+    size = config.batch_size or batch_size(
+        group.images[0].numel(), device, config.similarity, int(group.labels.max())
+    )
+
+    def judged(transform: SpatialTransform) -> list[PairQuality]:
+        def work(part: slice) -> list[PairQuality]:
+            return measure(
+                transform[part],
+                fixed[part],
+                moving[part],
+                masks[0][part],
+                masks[1][part],
+                None if fixed_labels is None else fixed_labels[part],
+                None if moving_labels is None else moving_labels[part],
+                config.similarity,
+                config.window,
+            )
+
+        return [one for some in in_batches(len(chunk), size, work) for one in some]
+
+    before, after = judged(still), judged(result.transform)
     items = []
     for k in range(len(chunk)):
         item: dict[str, Any] = {"affine": result.affine[k].cpu().clone()}

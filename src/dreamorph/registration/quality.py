@@ -49,14 +49,15 @@ def measure(
 ) -> list[PairQuality]:
     """Quality of a batch of maps; volumes, masks and labels are `(B, 1, *shape)`.
 
-    Agreement is that which a registration sees: of volumes with unit variance within their masks.
+    Agreement is of volumes with unit variance within their masks, over all of the fixed mask:
+    beyond its own mask a moving volume is continued.
     """
     points = transform.points()
     moved = sample(comparable(moving, moving_mask), points, transform.extent_mm)
     similarity = prepare(kind, comparable(fixed, fixed_mask), fixed_mask, window)(moved)
     determinants = corner_determinants(points, transform.spacing_mm)
     logs = determinants.flatten(1).clamp(min=1e-6).log()
-    folded = voxels_at_corners(determinants <= 0).flatten(1).sum(1)
+    folded = voxels_at_corners(~(determinants > 0)).flatten(1).sum(1)
     grid = points_like(transform.shape, transform.spacing_mm, transform.pre.device)
     error = (transform.inverse().map(points) - grid).norm(dim=1).flatten(1).mean(1)
     overlap = torch.full((len(transform),), float("nan"))

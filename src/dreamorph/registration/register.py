@@ -61,16 +61,13 @@ class RegistrationResult:
         a probability and the most probable one is kept.
 
         Raises:
-            RegistrationError: there are more than 256 labels.
+            RegistrationError: there are more than 256 of them.
         """
         if not labels:
             return self.transform.warp(volume)
-        values, ranks = torch.unique(volume.round(), return_inverse=True)
-        if len(values) > MOST_LABELS:
-            raise RegistrationError(
-                f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
-            )
-        return values[self.transform.warp_labels(ranks, len(values) - 1).long()]
+        values, ranks = _values(volume)
+        moved = values[self.transform.warp_labels(ranks, len(values) - 1).long()]
+        return moved.to(volume.dtype)
 
     def inverse(self) -> "RegistrationResult":
         """Maps from the moving grid to the fixed grid."""
@@ -117,7 +114,8 @@ def register(
     moving_mask = everything if moving_mask is None else moving_mask
     n_labels = 0
     if fixed_labels is not None and moving_labels is not None:
-        n_labels = int(max(fixed_labels.max(), moving_labels.max()))
+        both, n_labels = _numbered(torch.stack([fixed_labels, moving_labels]))
+        fixed_labels, moving_labels = both
 
     def work(part: slice) -> RegistrationResult:
         def here(volume: torch.Tensor) -> torch.Tensor:
@@ -152,6 +150,27 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
         eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm, fine=True
     )
     return RegistrationResult(transform, found.failures)
+
+
+def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Labels numbered from one without gaps, background staying 0, and how many there are."""
+    values, ranks = _values(labels)
+    count = (values != 0).long()
+    return (count.cumsum(0) * count)[ranks], int(count.sum())
+
+
+def _values(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The whole numbers that occur, ascending, and which of them each voxel has.
+
+    Raises:
+        RegistrationError: they are more than one byte can tell apart.
+    """
+    values, ranks = torch.unique(labels.float().round(), return_inverse=True)
+    if len(values) > MOST_LABELS:
+        raise RegistrationError(
+            f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
+        )
+    return values, ranks
 
 
 def _probabilities(

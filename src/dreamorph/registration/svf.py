@@ -62,11 +62,14 @@ class _Level:
         self.agreement = prepare(
             config.similarity, pairs.fixed[self.box], counts, config.window, stride
         )
+        self.bending = torch.full((len(pairs),), how.bending, device=pairs.fixed.device)
         self.label_weight = 0.0 if pairs.fixed_labels is None else config.label_weight
         self.moving = pairs.moving
         if self.label_weight > 0 and pairs.fixed_labels is not None:
             assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
+            either = (pairs.fixed_labels + pairs.moving_labels).flatten(1).any(dim=1)
+            self.bending = torch.where(either, how.guided_bending, self.bending)
             self.within = pairs.fixed_mask[self.box]
             self.fixed_labels = pairs.fixed_labels[self.box] * self.within
 
@@ -80,25 +83,24 @@ class _Level:
         if self.label_weight > 0:
             overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
             loss = loss + self.label_weight * (1 - overlap)
-        guided = self.label_weight > 0
-        bending = self.config.guided_bending if guided else self.config.bending
-        return loss + _roughness(velocity, self.pairs.extent_mm, self.config.diffusion, bending)
+        extent_mm, diffusion = self.pairs.extent_mm, self.config.diffusion
+        return loss + _roughness(velocity, extent_mm, diffusion, self.bending)
 
 
 def _roughness(
-    velocity: torch.Tensor, extent_mm: tuple[float, ...], diffusion: float, bending: float
+    velocity: torch.Tensor, extent_mm: tuple[float, ...], diffusion: float, bending: torch.Tensor
 ) -> torch.Tensor:
     """Penalty `(B,)` of velocities `(B, ndim, *shape)`: mean squared first and second differences.
 
-    The first in mm per mm; the second, of those from voxel to voxel, has the same unit.
+    The first in mm per mm; the second, of those from voxel to voxel, has the same unit. `bending`
+    `(B,)` is the weight of the second for each pair.
     """
     total = torch.zeros(velocity.shape[0], device=velocity.device, dtype=velocity.dtype)
     for axis, edge in enumerate(extent_mm):
         gradient = torch.diff(velocity, dim=2 + axis) * (velocity.shape[2 + axis] / edge)
         total = total + diffusion * _mean_square(gradient)
-        if bending > 0:
-            for other in range(len(extent_mm)):
-                total = total + bending * _mean_square(torch.diff(gradient, dim=2 + other))
+        for other in range(len(extent_mm)):
+            total = total + bending * _mean_square(torch.diff(gradient, dim=2 + other))
     return total
 
 

@@ -31,8 +31,8 @@ def corner_determinants(points: torch.Tensor, spacing_mm: Sequence[float]) -> to
 
 
 def folded_voxels(points: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
-    """Voxels where any one-sided determinant is not positive, bool `(B, *shape)`."""
-    return voxels_at_corners(corner_determinants(points, spacing_mm) <= 0)
+    """Voxels where any one-sided determinant is not positive, or not a number: `(B, *shape)`."""
+    return voxels_at_corners(~(corner_determinants(points, spacing_mm) > 0))
 
 
 def voxels_at_corners(bad: torch.Tensor) -> torch.Tensor:
