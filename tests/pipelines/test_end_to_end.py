@@ -17,14 +17,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from mlflow.tracking import MlflowClient
 
 from dreamorph.datasets import AtomicStore, RecordDataset
+from dreamorph.dreaming import AffineWarpConfig
 from dreamorph.errors import CohortError
+from dreamorph.evaluation import EvaluationConfig
 from dreamorph.pipelines.evaluate.nodes import check_unseen
 from dreamorph.pipelines.train.nodes import build
-from dreamorph.training import predict
-from tests.pipelines.conftest import Workplace, make_workplace
+from dreamorph.training import Views, predict
+from tests.pipelines.conftest import ROOT, Workplace, make_workplace
 
 DATA = "data"
 #: What a run makes, in its order. The first is the folder of patients, not yet whole.
@@ -299,11 +302,14 @@ def test_a_network_averaged_with_the_fusion_is_their_mean(finished: Workplace) -
     cases = table(finished, "cases")
     (key,) = (key for key in arms if key.startswith("dream-"))
     network = build(arms[key]).eval()
+    given = yaml.safe_load((ROOT / "conf/base/parameters/train.yml").read_text())
+    affine = AffineWarpConfig(**given["affine_warps"])
+    views = Views.draw(EvaluationConfig().views, affine, cohort.spacing_mm)
     errors, alone = [], []
     for voted in plain:
         (case,) = plain[voted]["labels"]
         row = cohort.index_of(case)
-        answer = predict(network, cohort.images[[row]], cohort.masks[[row]])[0]
+        answer = predict(network, cohort.images[[row]], cohort.masks[[row]], views=views)[0]
         both = (answer + plain[voted]["probabilities"] / 255) / 2
         own = cases[(cases["arm"] == "dream+atlas") & (cases["case"] == case)]
         expected = own.sort_values("label")["dice"].to_numpy()
