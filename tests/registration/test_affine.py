@@ -1,6 +1,7 @@
 """Affine maps from bad starts, and what happens when none leads anywhere."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.cohorts import load_pairs, widened
+from benchmarks.cohorts import turned as away_from
 from dreamorph.registration import AffineConfig, RegistrationConfig, register
 from dreamorph.registration.affine import _Search
 from dreamorph.registration.groupwise import quality_table
@@ -86,6 +89,78 @@ def _padded(folder: Path, name: str) -> tuple[torch.Tensor, torch.Tensor]:
         parts.append(np.pad(voxels, [(f // 2, f - f // 2) for f in free]))
     image, label = (torch.from_numpy(part)[None, None] for part in parts)
     return image, label.round().to(torch.uint8)
+
+
+def test_padding_changes_no_map() -> None:
+    """What counts is how wide the content is, not the grid: a margin of air adds no coarse level.
+
+    Within 48 voxels these volumes are 40 wide; with the margin the grid would bear level 4.
+    """
+    shape, margin = (48, 48, 48), 12
+    content = torch.zeros(1, 1, *shape)
+    content[..., 4:-4, 4:-4, 4:-4] = 1
+    moving = (texture(shape, seed=4) + 12) * content
+    truth = SpatialTransform.identity(1, shape, (1.0,) * 3).before(
+        turned(3, (0, 1), 10.0, [2.0, -1.0, 1.0])
+    )
+    volumes = [truth.warp(moving), moving, truth.warp(content), content]
+    plain = register(*volumes[:2], AFFINE, None, None, *volumes[2:]).affine
+    wide = [torch.nn.functional.pad(volume, [margin] * 6) for volume in volumes]
+    padded = register(*wide[:2], AFFINE, None, None, *wide[2:]).affine
+    apart = torch.linalg.inv(plain) @ padded
+    assert float((apart - torch.eye(4).double()).abs().max()) < 0.05
+
+
+def test_pairs_of_differing_content_keep_their_own_levels() -> None:
+    shape = (80, 72, 72)
+    moving = (texture(shape, seed=5, batch=2) + 12) * 1.0
+    masks = torch.zeros_like(moving)
+    masks[0, :, 20:60, 16:56, 16:56], masks[1] = 1, 1
+    moving = moving * masks
+    fixed = moving.roll((2, 1, -1), dims=(2, 3, 4))
+    held = masks.roll((2, 1, -1), dims=(2, 3, 4))
+    both = register(fixed, moving, AFFINE, None, None, held, masks).affine
+    for row in range(2):
+        part = [volume[[row]] for volume in (fixed, moving, held, masks)]
+        alone = register(*part[:2], AFFINE, None, None, *part[2:]).affine
+        assert torch.allclose(both[[row]], alone, atol=1e-4)
+
+
+def test_affine_maps_both_ways_are_inverses() -> None:
+    shape = (32, 36, 32)
+    moving = texture(shape, seed=6)
+    truth = SpatialTransform.identity(1, shape, (1.0,) * 3).before(
+        turned(3, (1, 2), 8.0, [1.5, -1.0, 0.5])
+    )
+    fixed = truth.warp(moving)
+    there, back = register(fixed, moving, AFFINE), register(moving, fixed, AFFINE)
+    apart = there.affine @ back.affine
+    assert float((apart[:, :3, :3] - torch.eye(3).double()).abs().max()) < 0.01
+    assert float(apart[:, :3, 3].abs().max()) < 0.1
+
+
+def test_heads_started_thirty_degrees_and_twenty_millimetres_apart() -> None:
+    """Simulated heads moved away end where they end as they are, none of them lost."""
+    near = load_pairs("simulated", 4, development=True)
+    far = replace(
+        near,
+        fixed=widened(near.fixed),
+        moving=away_from(widened(near.moving), near.spacing_mm),
+    )
+    scores = []
+    for pairs in (near, far):
+        fixed, moving = pairs.fixed, pairs.moving
+        found = register(
+            fixed.images, moving.images, AFFINE, None, None, fixed.masks, moving.masks,
+            pairs.spacing_mm,
+        )  # fmt: skip
+        assert not any(found.failed)
+        labels = found.transform.warp_labels(moving.labels, max(pairs.labels))
+        scores.append(
+            [hard_dice(a[None], b[None]) for a, b in zip(fixed.labels, labels, strict=True)]
+        )
+    for as_they_are, moved in zip(*scores, strict=True):
+        assert float(moved) > float(as_they_are) - 0.05
 
 
 def test_a_pair_that_no_start_brings_together_is_reported_and_left_alone() -> None:

@@ -11,13 +11,12 @@ from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import Agreement, correlation, prepare, sight
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
-from dreamorph.spatial.grid import coarse_shape, points_like, sample
+from dreamorph.spatial.grid import points_like, sample
 
-#: Voxels along the shortest axis of the coarsest grid in use. With 10 to 14, ten of 24 pairs of
-#: simulated brains ended in a wrong optimum that agreed better than the right one; with 20, none.
-SMALLEST_GRID = 16
-#: Voxels along the shortest axis of the grid on which starts are compared, none optimised.
-SEARCH_GRID = 10
+#: Voxels across the content of a volume, where it is narrowest, on the coarsest grid in use. With
+#: 10 to 14, ten of 24 pairs of simulated brains ended in a wrong optimum that agreed better than
+#: the right one; with 20, none.
+NARROWEST = 16
 #: How much better than every plain start a turned one must agree before it is tried.
 CLEARLY = 0.05
 #: How much worse than the given alignment a result may agree by chance.
@@ -48,9 +47,41 @@ def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
     pair depends on that pair alone.
     """
     how = config.affine or AffineConfig()
-    levels = usable_levels(pairs.shape, how.levels)
+    matrices = identity_affine(len(pairs), len(pairs.shape), pairs.fixed.device)
+    failures = [""] * len(pairs)
+    levels = [usable_levels(width, how.levels) for width in narrowest(pairs)]
+    for alike in sorted(set(levels)):
+        rows = [b for b, own in enumerate(levels) if own == alike]
+        part = pairs.take(torch.tensor(rows, device=matrices.device))
+        matrices[rows], reasons = _register_alike(part, config, how, alike)
+        for b, reason in zip(rows, reasons, strict=True):
+            failures[b] = reason
+    return AffineResult(matrices, tuple(failures))
+
+
+def narrowest(pairs: Pairs) -> list[int]:
+    """Voxels that the content of each pair is wide where it is narrowest."""
+    boxes = [
+        spanned(mask[[b]])[2:]
+        for b in range(len(pairs))
+        for mask in (pairs.fixed_mask, pairs.moving_mask)
+    ]
+    widths = [min(edge.stop - edge.start for edge in box) for box in boxes]
+    return [min(pair) for pair in zip(widths[::2], widths[1::2], strict=True)]
+
+
+def usable_levels(width: int, levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Levels that still show something of so wide a volume: on fewer voxels a map runs off."""
+    usable = tuple(f for f in levels if round(width / f) >= NARROWEST)
+    return usable or levels[-1:]
+
+
+def _register_alike(
+    pairs: Pairs, config: RegistrationConfig, how: AffineConfig, levels: tuple[int, ...]
+) -> tuple[torch.Tensor, list[str]]:
+    """Maps of pairs that share their usable levels, and the reasons of those that failed."""
     search = _Search(config, how, {factor: pairs.at(factor) for factor in levels})
-    starts, owners = _starts(pairs, config, how)
+    starts, owners = _starts(search.levels[levels[0]], config, how)
     trial = max(1, how.iterations[0] // 3)
     logs = search.optimise(levels[0], owners, starts, how.step_mm, trial)
     scores = search.agreement(levels[0], owners, logs)
@@ -60,13 +91,7 @@ def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
     failures = search.faults(everyone, log)
     for b in [b for b, failure in enumerate(failures) if failure]:
         log[b], failures[b] = search.retry(owners == b, owners, logs, trial, failures[b])
-    return AffineResult(affine_exp(log), tuple(failures))
-
-
-def usable_levels(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[int, ...]:
-    """Levels whose grid still shows something: on fewer voxels an affine map runs off."""
-    usable = tuple(f for f in levels if min(coarse_shape(shape, f)) >= SMALLEST_GRID)
-    return usable or levels[-1:]
+    return affine_exp(log), failures
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ class _Search:
         agreement = _Agreement(pairs, self.config)
 
         def loss(parameters: torch.Tensor) -> torch.Tensor:
-            return -agreement(affine_exp(parameters * units))
+            return -agreement(parameters * units)
 
         start = log / torch.where(units > 0, units, 1.0)
         return minimise(start, loss, step_mm, iterations) * units
@@ -123,8 +148,7 @@ class _Search:
     def agreement(self, factor: int, owners: torch.Tensor, log: torch.Tensor) -> torch.Tensor:
         """Agreement `(B,)` of each candidate."""
         with torch.no_grad():
-            agreement = _Agreement(self.levels[factor].take(owners), self.config)
-            return agreement(affine_exp(log))
+            return _Agreement(self.levels[factor].take(owners), self.config)(log)
 
     def faults(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
         """What is wrong with each candidate; empty if nothing."""
@@ -159,22 +183,29 @@ class _Search:
 
 
 class _Agreement:
-    """Agreement `(B,)` of pairs under maps `(B, n, n)`."""
+    """Agreement `(B,)` of pairs under maps with logarithms `(B, n, n)`, the mean of both ways.
+
+    One way alone prefers, now and then, a map that leaves a part of the moving volume without a
+    counterpart: nothing of the fixed volume asks for it.
+    """
 
     def __init__(self, pairs: Pairs, config: RegistrationConfig) -> None:
-        self.pairs = pairs
-        self.box = spanned(pairs.fixed_mask, margin=sight(config.similarity))
-        self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[self.box]
-        self.fixed, self.mask = pairs.fixed[self.box], pairs.fixed_mask[self.box]
+        fixed = torch.cat([pairs.fixed, pairs.moving])
+        mask = torch.cat([pairs.fixed_mask, pairs.moving_mask])
+        self.moving, self.extent_mm = torch.cat([pairs.moving, pairs.fixed]), pairs.extent_mm
+        box = spanned(mask, margin=sight(config.similarity))
+        self.points = points_like(pairs.shape, pairs.spacing_mm, fixed.device)[box]
+        self.fixed, self.mask = fixed[box], mask[box]
         self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
         self.signed = config.similarity == "lncc"
 
-    def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
-        moved = sample(self.pairs.moving, self.points, self.pairs.extent_mm, affine=matrix)
+    def __call__(self, log: torch.Tensor) -> torch.Tensor:
+        matrix = affine_exp(torch.cat([log, -log]))
+        moved = sample(self.moving, self.points, self.extent_mm, affine=matrix)
         agreement = self.local(moved)
         if self.signed:
             agreement = agreement + correlation(self.fixed, moved, self.mask)
-        return agreement
+        return agreement.reshape(2, -1).mean(dim=0)
 
 
 def _starts(
@@ -202,16 +233,14 @@ def _best_turn(
     centre[:, :-1, -1] = _mass_centre(pairs.fixed, pairs.fixed_mask, pairs).double()
     home = torch.linalg.inv(centre)
     # x -> turned about the fixed volume's centre of mass, then shifted to that of the moving one
-    candidates = [move @ centre @ turn @ home for turn in turns]
+    candidates = [affine_log(move @ centre @ turn @ home) for turn in turns]
     with torch.no_grad():
-        agreement = _Agreement(pairs.at(max(1, min(pairs.shape) // SEARCH_GRID)), config)
-        plain = torch.maximum(
-            agreement(torch.eye(len(move[0])).to(move).expand_as(move)), agreement(move)
-        )
+        agreement = _Agreement(pairs, config)
+        plain = torch.maximum(agreement(torch.zeros_like(shift)), agreement(shift))
         scores = torch.stack([agreement(candidate) for candidate in candidates])
     best = scores.argmax(dim=0)
     return [
-        affine_log(candidates[int(k)][[b]])[0] if scores[k, b] > plain[b] + CLEARLY else None
+        candidates[int(k)][b] if scores[k, b] > plain[b] + CLEARLY else None
         for b, k in enumerate(best)
     ]
 

@@ -103,7 +103,11 @@ def judge_pairs(
 def _jacobians(
     cohort: Cohort, alignment: Alignment, table: pd.DataFrame, pairs: list[dict[str, Any]]
 ) -> pd.DataFrame:
-    """Range of the Jacobian of each pair's whole map between the volumes' own grids."""
+    """Range of the Jacobian of each pair's whole map between the volumes' own grids.
+
+    Of the map as dreams use it, exponentiated on the grid of the velocity, so that both ranges
+    compare; the folds beside it are counted on the fine map.
+    """
     group = Group.of_members(cohort)
     parts = []
     for start in range(0, len(table), _CHUNK):
