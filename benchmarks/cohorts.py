@@ -16,20 +16,20 @@ from dreamorph.volumes.ingest import load_cohort
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
     "hippocampus": "Task04_Hippocampus",
-    "turned": "Task04_Hippocampus",
     "ct": "Dataset040_STS_CT",
 }
 #: Labels that correspond between subjects; a tumour does not.
 LABELS = {
     "hippocampus": (1, 2),
-    "turned": (1, 2),
     "ct": (2,),
     "simulated": tuple(LABEL_NAMES),
     "contrasts": tuple(LABEL_NAMES),
 }
 #: Pairs set apart for choosing parameters. No figure is reported on them.
-DEVELOPMENT_PAIRS = {"hippocampus": 10, "turned": 10, "ct": 4, "simulated": 4, "contrasts": 4}
-#: How far apart the pairs of `turned` start, and the margin that keeps the moved volumes whole.
+DEVELOPMENT_PAIRS = {"hippocampus": 10, "ct": 4, "simulated": 4, "contrasts": 4}
+#: Pairs of another set, their moving volumes turned and shifted: how far, and the margin that keeps
+#: them whole.
+TURNED = {"turned": "hippocampus", "turned_ct": "ct", "turned_simulated": "simulated"}
 TURN_DEGREES, SHIFT_MM, MARGIN_VOXELS = 30.0, 20.0, 12
 SIMULATED = SimulationConfig(n_labelled=40, n_unlabelled=0, n_test=0, seed=7)
 
@@ -96,18 +96,19 @@ def load_pairs(name: str, count: int, development: bool = False) -> Pairing:
     The first `DEVELOPMENT_PAIRS` of a fixed shuffle are for choosing parameters, the others for
     reporting. Of a subject with two volumes the first one counts.
     """
-    real = name in FOLDERS
-    everyone, spacing_mm, truth = _real(name) if real else _simulated()
+    of = TURNED.get(name, name)
+    everyone, spacing_mm, truth = _real(of) if of in FOLDERS else _simulated()
     order = np.random.default_rng(2026).permutation(len(everyone.cases)).tolist()
-    apart = 2 * DEVELOPMENT_PAIRS[name]
+    apart = 2 * DEVELOPMENT_PAIRS[of]
     order = order[:apart] if development else order[apart:]
     order = order[: 2 * min(count, len(order) // 2)]
     fixed, moving = everyone[order[::2]], everyone[order[1::2]]
     if name == "contrasts":
         fixed = replace(fixed, images=other_contrast(fixed.images, fixed.masks))
-    if name == "turned":
+    if name in TURNED:
         fixed, moving = widened(fixed), turned(widened(moving), spacing_mm)
-    return Pairing(name, fixed, moving, spacing_mm, LABELS[name], truth)
+        truth = None  # that of the volumes before they were turned
+    return Pairing(name, fixed, moving, spacing_mm, LABELS[of], truth)
 
 
 def widened(side: Side) -> Side:
@@ -150,7 +151,6 @@ def real_data() -> Path:
 def _real(name: str) -> tuple[Side, tuple[float, ...], None]:
     rules = {
         "hippocampus": SubjectRule(regex=r"hippocampus_(\d+)", cases_per_subject=2),
-        "turned": SubjectRule(regex=r"hippocampus_(\d+)", cases_per_subject=2),
         "ct": SubjectRule(regex=r"(STS_\d+)"),
     }
     config = CohortConfig(

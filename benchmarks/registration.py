@@ -21,7 +21,7 @@ os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 import pandas as pd
 import torch
 
-from benchmarks.cohorts import DEVELOPMENT_PAIRS, ROOT, Pairing, load_pairs
+from benchmarks.cohorts import DEVELOPMENT_PAIRS, ROOT, TURNED, Pairing, load_pairs
 from benchmarks.measures import judge
 from benchmarks.tools import Ants, FireAnts, Greedy, Ours, Tool, on_cpu, versions
 
@@ -82,7 +82,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--data", choices=sorted(DEVELOPMENT_PAIRS), default="hippocampus")
+    parser.add_argument(
+        "--data", choices=sorted({*DEVELOPMENT_PAIRS, *TURNED}), default="hippocampus"
+    )
     parser.add_argument("--pairs", type=int, default=20, help="pairs for all but the slow tools")
     parser.add_argument("--slow-pairs", type=int, default=10, help="the first so many for those")
     parser.add_argument("--tools", default="", help="look at these alone; nothing is kept")
