@@ -187,7 +187,9 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     affine = batch.affine.to(DEVICE)
     velocity = register_velocity(pairs, affine, config)
     eye = identity_affine(len(batch.rows), 3, DEVICE)
-    return SpatialTransform(eye, velocity, affine, pairs.shape, spacing, fine=True).points()
+    return SpatialTransform(
+        eye, velocity, affine, pairs.shape, spacing, fine=tuple(pairs.shape)
+    ).points()
 
 
 def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:

@@ -178,7 +178,8 @@ def _register_chunk(
 
         return [one for some in in_batches(len(chunk), size, work) for one in some]
 
-    before, after = judged(still), judged(result.transform)
+    # on the grid of the volumes, however large their voxels: precise enough to judge by
+    before, after = judged(still), judged(replace(result.transform, fine=tuple(shape)))
     items = []
     for k in range(len(chunk)):
         item: dict[str, Any] = {"affine": result.affine[k].cpu().clone()}
