@@ -180,6 +180,16 @@ def test_hostile_names_stay_text(light: ReportInputs) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_averaged_views_are_said(light: ReportInputs) -> None:
+    said = "as it is and 3 times more"
+    shown = [
+        Page(render_report(replace(light, parameters={"evaluation": {"views": count}}))).text
+        for count in (3, 0)
+    ]
+    assert [said in text for text in shown] == [True, False]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_broken_section_is_named_and_spares_the_rest(
     light: ReportInputs, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,10 +20,15 @@ from dreamorph.training.losses import MaskedDiceCrossEntropy
 from dreamorph.training.seeding import generator_for, seed_for, seeded
 
 #: Volumes per step where the configuration leaves it open.
-BATCH_SIZES: dict[Task, int] = {"segmentation": 1, "classification": 4}
+_BATCH_SIZES: dict[Task, int] = {"segmentation": 1, "classification": 4}
 
 #: Called with a step and the metrics that belong to it.
 LogSink = Callable[[int, Mapping[str, float]], None]
+
+
+def batch_size(config: TrainingConfig, task: Task) -> int:
+    """Volumes per step."""
+    return config.batch_size or _BATCH_SIZES[task]
 
 
 class Learner(pl.LightningModule):
@@ -72,7 +77,7 @@ class Learner(pl.LightningModule):
         raise_if_stopped()
         step = self.global_step
         data = self.augmenter.data
-        size = self.config.batch_size or BATCH_SIZES[data.task]
+        size = batch_size(self.config, data.task)
         members = members_at(step, len(data), size, self.seed)
         made = self.augmenter(members, generator_for(self.seed, "step", step))
         with self._dropout_at(step):

@@ -18,6 +18,7 @@ from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, Tra
 from dreamorph.training import train_arms as learn
 from dreamorph.training.arms import Material
 from dreamorph.training.fit import VERSION as TRAINING
+from dreamorph.training.module import batch_size
 from dreamorph.training.tuning import RANDOM
 from dreamorph.volumes.cohort import Cohort
 
@@ -100,8 +101,13 @@ def to_item(trained: TrainedArm, training: TrainingConfig, cohort: Cohort) -> di
         "network": asdict(trained.network),
         "state": trained.state,
         "history": {str(k): v for k, v in trained.history.to_dict("list").items()},
-        "params": {"arm": trained.arm, "seed": trained.seed}
-        | {"training": training.model_dump(mode="json"), "network": asdict(trained.network)},
+        "params": {
+            "arm": trained.arm,
+            "seed": trained.seed,
+            "training": training.model_dump(mode="json")
+            | {"batch_size": batch_size(training, task_of(cohort))},
+            "network": asdict(trained.network),
+        },
         "input_shape": (1, *cohort.shape),
         "subjects": sorted({str(s) for s in taught["subject"]}),
         "volumes": sorted(str(mark) for mark in taught["fingerprint"]),

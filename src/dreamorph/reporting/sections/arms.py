@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from dreamorph.evaluation import classification_metrics
 from dreamorph.reporting.figures import arms as figures
@@ -74,6 +75,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "averaged": any(arm in AVERAGED_ARMS for arm in inputs.arms),
         "baselines": [arm_name(arm) for arm in inputs.baselines],
         "best_baseline": None if best is None else arm_name(best),
+        "views": _views(inputs),
         "seeds": inputs.cases["seed"].nunique() if "seed" in inputs.cases else 0,
     }
 
@@ -192,6 +194,13 @@ def _tuning(inputs: ReportInputs) -> Listed:
         rows,
         "",
     )
+
+
+def _views(inputs: ReportInputs) -> int:
+    """In how many affine views a network saw each test volume, besides as it is."""
+    config = inputs.parameters.get("evaluation") or {}
+    config = config.model_dump() if isinstance(config, BaseModel) else config
+    return int(config.get("views", 0)) if inputs.task == "segmentation" else 0
 
 
 def _chosen(inputs: ReportInputs) -> str:
