@@ -190,22 +190,40 @@ class _Agreement:
     """
 
     def __init__(self, pairs: Pairs, config: RegistrationConfig) -> None:
-        fixed = torch.cat([pairs.fixed, pairs.moving])
-        mask = torch.cat([pairs.fixed_mask, pairs.moving_mask])
-        self.moving, self.extent_mm = torch.cat([pairs.moving, pairs.fixed]), pairs.extent_mm
+        fixed, moving = (pairs.fixed, pairs.fixed_mask), (pairs.moving, pairs.moving_mask)
+        self.there = _OneWay(*fixed, pairs.moving, pairs.extent_mm, config)
+        self.back = _OneWay(*moving, pairs.fixed, pairs.extent_mm, config)
+
+    def __call__(self, log: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (self.there(affine_exp(log)) + self.back(affine_exp(-log)))
+
+
+class _OneWay:
+    """Agreement `(B,)` within the fixed mask under maps `(B, n, n)`."""
+
+    def __init__(
+        self,
+        fixed: torch.Tensor,
+        mask: torch.Tensor,
+        moving: torch.Tensor,
+        extent_mm: tuple[float, ...],
+        config: RegistrationConfig,
+    ) -> None:
+        self.moving, self.extent_mm = moving, extent_mm
         box = spanned(mask, margin=sight(config.similarity))
-        self.points = points_like(pairs.shape, pairs.spacing_mm, fixed.device)[box]
+        shape = fixed.shape[2:]
+        spacing = [e / n for e, n in zip(extent_mm, shape, strict=True)]
+        self.points = points_like(shape, spacing, fixed.device)[box]
         self.fixed, self.mask = fixed[box], mask[box]
         self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
         self.signed = config.similarity == "lncc"
 
-    def __call__(self, log: torch.Tensor) -> torch.Tensor:
-        matrix = affine_exp(torch.cat([log, -log]))
+    def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
         moved = sample(self.moving, self.points, self.extent_mm, affine=matrix)
         agreement = self.local(moved)
         if self.signed:
             agreement = agreement + correlation(self.fixed, moved, self.mask)
-        return agreement.reshape(2, -1).mean(dim=0)
+        return agreement
 
 
 def _starts(
