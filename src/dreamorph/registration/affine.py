@@ -113,7 +113,7 @@ class _Search:
         agreement = _Agreement(pairs, self.config)
 
         def loss(parameters: torch.Tensor) -> torch.Tensor:
-            return -agreement(parameters * units)
+            return -agreement.of(parameters * units)
 
         start = log / torch.where(units > 0, units, 1.0)
         return minimise(start, loss, step_mm, iterations) * units
@@ -148,7 +148,7 @@ class _Search:
     def agreement(self, factor: int, owners: torch.Tensor, log: torch.Tensor) -> torch.Tensor:
         """Agreement `(B,)` of each candidate."""
         with torch.no_grad():
-            return _Agreement(self.levels[factor].take(owners), self.config)(log)
+            return _Agreement(self.levels[factor].take(owners), self.config).of(log)
 
     def faults(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
         """What is wrong with each candidate; empty if nothing."""
@@ -183,7 +183,7 @@ class _Search:
 
 
 class _Agreement:
-    """Agreement `(B,)` of pairs under maps with logarithms `(B, n, n)`, the mean of both ways.
+    """Agreement `(B,)` of pairs under maps `(B, n, n)`, the mean of both ways.
 
     One way alone prefers, now and then, a map that leaves a part of the moving volume without a
     counterpart: nothing of the fixed volume asks for it.
@@ -194,8 +194,12 @@ class _Agreement:
         self.there = _OneWay(*fixed, pairs.moving, pairs.extent_mm, config)
         self.back = _OneWay(*moving, pairs.fixed, pairs.extent_mm, config)
 
-    def __call__(self, log: torch.Tensor) -> torch.Tensor:
-        return 0.5 * (self.there(affine_exp(log)) + self.back(affine_exp(-log)))
+    def __call__(self, matrix: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (self.there(matrix) + self.back(inverse))
+
+    def of(self, log: torch.Tensor) -> torch.Tensor:
+        """The same of maps with these logarithms."""
+        return self(affine_exp(log), affine_exp(-log))
 
 
 class _OneWay:
@@ -251,14 +255,14 @@ def _best_turn(
     centre[:, :-1, -1] = _mass_centre(pairs.fixed, pairs.fixed_mask, pairs).double()
     home = torch.linalg.inv(centre)
     # x -> turned about the fixed volume's centre of mass, then shifted to that of the moving one
-    candidates = [affine_log(move @ centre @ turn @ home) for turn in turns]
+    candidates = [move @ centre @ turn @ home for turn in turns]
     with torch.no_grad():
         agreement = _Agreement(pairs, config)
-        plain = torch.maximum(agreement(torch.zeros_like(shift)), agreement(shift))
-        scores = torch.stack([agreement(candidate) for candidate in candidates])
+        plain = torch.maximum(agreement.of(torch.zeros_like(shift)), agreement.of(shift))
+        scores = torch.stack([agreement(one, torch.linalg.inv(one)) for one in candidates])
     best = scores.argmax(dim=0)
     return [
-        candidates[int(k)][b] if scores[k, b] > plain[b] + CLEARLY else None
+        affine_log(candidates[int(k)][[b]])[0] if scores[k, b] > plain[b] + CLEARLY else None
         for b, k in enumerate(best)
     ]
 
