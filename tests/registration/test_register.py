@@ -141,6 +141,8 @@ def test_large_voxels_do_not_coarsen_the_inverse() -> None:
         moved = float(found.displacement().norm(dim=1).mean())
         assert moved > 1.0
         assert float(back.norm(dim=1).mean()) < 0.03
+    rounded = register(truth.warp(moving), moving, QUICK, spacing=(2.0000002,) * 3)
+    assert rounded.transform.fine == shape
 
 
 @pytest.mark.parametrize(

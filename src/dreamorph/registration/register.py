@@ -19,6 +19,7 @@ from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
 #: Coarsest grid on which a map is computed, in mm: a point brought there and back again comes to
 #: within hundredths of a millimetre of itself, whatever the voxels are.
 COARSEST_MM = 2.0
+_ROUNDING = 1e-3
 #: As many labels as one byte tells apart.
 MOST_LABELS = 256
 
@@ -99,6 +100,7 @@ def register(
         config: how; the defaults are the preset `default`.
         fixed_labels, moving_labels: integers `(B, 1, *shape)`, both or neither; guide the pair.
         fixed_mask, moving_mask: `(B, 1, *shape)`, true where a volume has content; None is all.
+            With air or padding around the content, give them: the affine step goes by its width.
         spacing: voxel size in mm, in the order of the array's axes.
 
     Returns:
@@ -151,7 +153,7 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
     if config.velocity is not None:
         velocity = register_velocity(pairs, found.matrices, config)
     fine = tuple(
-        n * math.ceil(step / COARSEST_MM)
+        n * max(1, math.ceil(step / COARSEST_MM - _ROUNDING))
         for n, step in zip(pairs.shape, pairs.spacing_mm, strict=True)
     )
     transform = SpatialTransform(eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm, fine)
