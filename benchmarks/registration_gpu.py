@@ -28,6 +28,7 @@ from benchmarks.tools import fireants_images, fireants_points
 from dreamorph.registration import RegistrationConfig, register
 from dreamorph.registration.config import PRESETS
 from dreamorph.registration.pyramid import Pairs, comparable, fill_beyond_mask
+from dreamorph.registration.register import without_folds
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial import (
     SpatialTransform,
@@ -187,9 +188,7 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     affine = batch.affine.to(DEVICE)
     velocity = register_velocity(pairs, affine, config)
     eye = identity_affine(len(batch.rows), 3, DEVICE)
-    return SpatialTransform(
-        eye, velocity, affine, pairs.shape, spacing, fine=tuple(pairs.shape)
-    ).points()
+    return without_folds(SpatialTransform(eye, velocity, affine, pairs.shape, spacing)).points()
 
 
 def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:

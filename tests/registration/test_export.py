@@ -35,7 +35,7 @@ def some_result() -> RegistrationResult:
     log[0, :3] = 0.04 * torch.randn(3, 4, generator=generator, dtype=torch.float64)
     eye = affine_exp(torch.zeros(1, 4, 4))
     return RegistrationResult(
-        SpatialTransform(eye, velocity, affine_exp(log), SHAPE, SPACING, fine=SHAPE), ("",)
+        SpatialTransform(eye, velocity, affine_exp(log), SHAPE, SPACING), ("",)
     )
 
 

@@ -92,7 +92,7 @@ def test_affine_log_and_exp_are_inverse() -> None:
         affine_log(mirror)
 
 
-def test_quick_points_are_on_average_within_a_twentieth_of_a_voxel() -> None:
+def test_quick_points_are_on_average_within_a_tenth_of_a_voxel() -> None:
     shape, spacing = (24, 28, 20), (1.5, 1.0, 2.0)
     generator = torch.Generator().manual_seed(0)
     velocity = 12 * gaussian_smooth(torch.randn(3, 3, 12, 14, 10, generator=generator), 2.0)
@@ -103,7 +103,7 @@ def test_quick_points_are_on_average_within_a_twentieth_of_a_voxel() -> None:
     assert transform.displacement().norm(dim=1).mean() > 1.0
     inner = (slice(None), slice(None), *[slice(4, -4)] * 3)
     apart = (transform.quick_points() - transform.points())[inner].norm(dim=1)
-    assert apart.mean() < 0.05
+    assert apart.mean() < 0.1
     assert apart.max() < 0.5
 
 

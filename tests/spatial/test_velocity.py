@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamorph.spatial import compose, exp_velocity, gaussian_smooth, points_like
+from dreamorph.spatial import (
+    compose,
+    exp_velocity,
+    flow,
+    gaussian_smooth,
+    points_like,
+    resample,
+)
 
 SHAPES = [(12, 14), (12, 10, 14)]
 
@@ -60,6 +67,44 @@ def test_a_scaling_flow_has_its_closed_form() -> None:
     displacement = exp_velocity(-rate * points, extent_of(shape, 1.0), steps=8)
     expected = points * (torch.exp(torch.tensor(-rate)) - 1)
     assert (displacement - expected).abs().max() < 0.02
+
+
+@given(seed=st.integers(0, 1000), which=st.sampled_from(SHAPES))
+def test_points_that_flow_back_come_home(seed: int, which: tuple[int, ...]) -> None:
+    velocity, extent = smooth_field(which, seed), extent_of(which)
+    points = points_like([2 * n for n in which], [1.0] * len(which))
+    there = flow(velocity, points, extent)
+    back = flow(-velocity, there, extent)
+    inside = interior(back - points, margin=6).norm(dim=1)
+    assert inside.mean() < 0.01
+    assert interior(there - points, margin=6).norm(dim=1).mean() > 0.5
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_points_flow_where_the_exponential_puts_them(shape: tuple[int, ...]) -> None:
+    velocity, extent = smooth_field(shape, 5), extent_of(shape)
+    points = points_like(shape, [2.0] * len(shape))
+    fine = resample(velocity, [4 * n for n in shape])
+    squared = points + resample(exp_velocity(fine, extent, steps=8), shape)
+    assert interior(flow(velocity, points, extent) - squared).norm(dim=1).mean() < 0.05
+
+
+def test_points_of_a_scaling_flow_have_their_closed_form() -> None:
+    shape, rate = (24, 24, 24), 0.2
+    points = points_like(shape, (1.0,) * 3)
+    inner = 0.4 * points  # read linearly, a linear velocity is exact
+    found = flow(-rate * points, inner, extent_of(shape, 1.0))
+    expected = inner * torch.exp(torch.tensor(-rate))
+    assert (found - expected).abs().max() < 1e-4
+
+
+def test_points_flow_along_every_velocity_of_a_batch() -> None:
+    shape = (12, 14)
+    velocity, extent = smooth_field(shape, 2), extent_of(shape)
+    points = points_like(shape, (2.0, 2.0))
+    both = flow(velocity, points, extent)
+    assert torch.allclose(both[1:], flow(velocity[1:], points, extent))
+    assert not torch.allclose(both[0], both[1])
 
 
 def test_the_exponential_has_a_gradient() -> None:

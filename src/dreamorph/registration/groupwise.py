@@ -27,7 +27,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNKS = {"cpu": 8, "cuda": 64}
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 8
+VERSION = 9
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,7 @@ def _register_chunk(
 
         return [one for some in in_batches(len(chunk), size, work) for one in some]
 
-    # on the grid of the volumes, however large their voxels: precise enough to judge by
-    before, after = judged(still), judged(replace(result.transform, fine=tuple(shape)))
+    before, after = judged(still), judged(result.transform)
     items = []
     for k in range(len(chunk)):
         item: dict[str, Any] = {"affine": result.affine[k].cpu().clone()}

@@ -1,8 +1,7 @@
 """The public entry point: register a batch of pairs."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,12 +13,11 @@ from dreamorph.registration.pyramid import Pairs, comparable
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.grid import extent
+from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
 
-#: Coarsest grid on which a map is computed, in mm: a point brought there and back again comes to
-#: within hundredths of a millimetre of itself, whatever the voxels are.
-COARSEST_MM = 2.0
-_ROUNDING = 1e-3
+#: How often a velocity is smoothed until its map folds nowhere; twice was the most that was needed.
+MOST_SMOOTHINGS = 16
 #: As many labels as one byte tells apart.
 MOST_LABELS = 256
 
@@ -152,12 +150,25 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
     velocity = None
     if config.velocity is not None:
         velocity = register_velocity(pairs, found.matrices, config)
-    fine = tuple(
-        n * max(1, math.ceil(step / COARSEST_MM - _ROUNDING))
-        for n, step in zip(pairs.shape, pairs.spacing_mm, strict=True)
-    )
-    transform = SpatialTransform(eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm, fine)
-    return RegistrationResult(transform, found.failures)
+    transform = SpatialTransform(eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm)
+    return RegistrationResult(without_folds(transform), found.failures)
+
+
+def without_folds(transform: SpatialTransform) -> SpatialTransform:
+    """The maps, velocities smoothed where and as often as a map folds on its grid.
+
+    The penalties of the optimisation make folds rare, not impossible.
+    """
+    if transform.velocity is None:
+        return transform
+    for _ in range(MOST_SMOOTHINGS):
+        rows = transform.folded().flatten(1).any(dim=1).nonzero()[:, 0]
+        if len(rows) == 0:
+            break
+        velocity = transform.velocity.clone()
+        velocity[rows] = gaussian_smooth(velocity[rows], 1.0)
+        transform = replace(transform, velocity=velocity)
+    return transform
 
 
 def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:

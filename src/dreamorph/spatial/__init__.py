@@ -11,7 +11,7 @@ from dreamorph.spatial.grid import coarse_shape, extent, points_like, resample, 
 from dreamorph.spatial.jacobian import corner_determinants, folded_voxels
 from dreamorph.spatial.smoothing import box_mean, gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform
-from dreamorph.spatial.velocity import compose, exp_velocity
+from dreamorph.spatial.velocity import compose, exp_velocity, flow
 
 __all__ = [
     "SpatialTransform",
@@ -24,6 +24,7 @@ __all__ = [
     "corner_determinants",
     "exp_velocity",
     "extent",
+    "flow",
     "folded_voxels",
     "gaussian_smooth",
     "identity_affine",

@@ -1,4 +1,4 @@
-"""Stationary velocity fields: their exponential and the composition of displacements."""
+"""Stationary velocity fields: their exponential, points that flow along them, composition."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,9 @@ from dreamorph.spatial.grid import per_mm, points_like, sample
 #: Squarings. With a midpoint step before them, further ones change the map of a pair of real
 #: volumes by less than a thousandth of a millimetre.
 STEPS = 4
+#: Steps of the integration of points. There and back again, points of real and simulated pairs came
+#: to within a thousandth of a millimetre of themselves; with one step to within hundredths.
+FLOW_STEPS = 2
 
 
 def exp_velocity(
@@ -30,14 +33,46 @@ def exp_velocity(
         u with `exp(v)(x) = x + u(x)`, `(B, ndim, *shape)` in mm.
     """
     # in the units and the order of components of grid_sample, so that nothing is converted between
-    scale = per_mm(tuple(extent_mm), velocity.device, velocity.dtype)
-    scale = scale.reshape(1, -1, *[1] * (velocity.dim() - 2))
+    scale = _scale(velocity, extent_mm)
     identity = _normalised_identity(velocity)
     start = (velocity * (scale * 0.5**steps)).flip(1)
-    flow = _at(start, identity + 0.5 * start.movedim(1, -1))
+    moved = _at(start, identity + 0.5 * start.movedim(1, -1))
     for _ in range(steps):
-        flow = flow + _at(flow, identity + flow.movedim(1, -1))
-    return flow.flip(1) / scale
+        moved = moved + _at(moved, identity + moved.movedim(1, -1))
+    return moved.flip(1) / scale
+
+
+def flow(
+    velocity: torch.Tensor,
+    points: torch.Tensor,
+    extent_mm: Sequence[float],
+    steps: int = FLOW_STEPS,
+) -> torch.Tensor:
+    """Where points come to that flow along a velocity for unit time: `exp(v)(x)`.
+
+    Each point follows the velocity, read linearly, by the classical Runge-Kutta method. Nothing is
+    interpolated but the velocity itself, so flowing back along `-velocity` undoes it but for the
+    error of the integration, however coarse the velocity's grid is.
+
+    Args:
+        velocity: `(B, ndim, *coarse)` in mm.
+        points: `(B or 1, ndim, *any)` in grid millimetres.
+        extent_mm: edge lengths of the velocity's grid.
+        steps: stretches of time, each with four looks at the velocity.
+
+    Returns:
+        `(B, ndim, *any)` in grid millimetres.
+    """
+    scale = _scale(velocity, extent_mm)
+    stretch = (velocity * (scale / steps)).flip(1)
+    at = (points.to(velocity.dtype) * scale).flip(1)
+    for _ in range(steps):
+        first = _at(stretch, at.movedim(1, -1))
+        second = _at(stretch, (at + 0.5 * first).movedim(1, -1))
+        third = _at(stretch, (at + 0.5 * second).movedim(1, -1))
+        last = _at(stretch, (at + third).movedim(1, -1))
+        at = at + (first + 2 * (second + third) + last) / 6
+    return at.flip(1) / scale
 
 
 def compose(outer: torch.Tensor, inner: torch.Tensor, extent_mm: Sequence[float]) -> torch.Tensor:
@@ -48,6 +83,12 @@ def compose(outer: torch.Tensor, inner: torch.Tensor, extent_mm: Sequence[float]
     return inner + sample(outer, identity + inner, extent_mm)
 
 
+def _scale(field: torch.Tensor, extent_mm: Sequence[float]) -> torch.Tensor:
+    """From mm to units of `grid_sample`, shaped to multiply fields and points `(B, ndim, *)`."""
+    scale = per_mm(tuple(extent_mm), field.device, field.dtype)
+    return scale.reshape(1, -1, *[1] * (field.dim() - 2))
+
+
 def _normalised_identity(field: torch.Tensor) -> torch.Tensor:
     shape = field.shape[2:]
     points = points_like(shape, [2.0 / n for n in shape], field.device, field.dtype)
@@ -55,6 +96,8 @@ def _normalised_identity(field: torch.Tensor) -> torch.Tensor:
 
 
 def _at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    if points.shape[0] != field.shape[0]:
+        points = points.expand(field.shape[0], *points.shape[1:])
     return functional.grid_sample(
         field, points, mode="bilinear", padding_mode="border", align_corners=False
     )
