@@ -21,6 +21,7 @@ class Score:
         inverse_mm: mean distance of a point from itself, there and back.
         error_mm: mean distance from the truth within the fixed labels; NaN where none is known.
         seconds: CPU time.
+        failure: what the tool itself says is wrong; empty for nothing.
     """
 
     fixed: str
@@ -30,6 +31,7 @@ class Score:
     inverse_mm: float
     error_mm: float
     seconds: float
+    failure: str = ""
 
 
 def judge(pairs: Pairing, row: int, outcome: Outcome) -> Score:
@@ -47,6 +49,7 @@ def judge(pairs: Pairing, row: int, outcome: Outcome) -> Score:
         inverse_error_mm(pairs, row, outcome),
         _true_error(pairs, row, outcome.forward, fixed),
         outcome.seconds,
+        outcome.failure,
     )
 
 

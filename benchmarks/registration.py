@@ -119,6 +119,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
             "Dice": f"{part['dice'].mean():.3f}",
             "ours on these": f"{same['dice'].mean():.3f}",
             "worst Dice": f"{part['dice'].min():.3f}",
+            "reported failures": int((part["failure"] != "").sum()),
             "folds, % of voxels": f"{part['folded_percent'].mean():.4f}",
             "pairs with folds": int((part["folded_percent"] > 0).sum()),
             "inverse error, mm": f"{part['inverse_mm'].mean():.3f}".replace("nan", "-"),

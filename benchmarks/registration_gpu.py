@@ -27,8 +27,8 @@ from benchmarks.registration import PAGE, as_markdown, write_section
 from benchmarks.tools import fireants_images, fireants_points
 from dreamorph.registration import RegistrationConfig, register
 from dreamorph.registration.config import PRESETS
+from dreamorph.registration.folds import without_folds
 from dreamorph.registration.pyramid import Pairs, comparable, fill_beyond_mask
-from dreamorph.registration.register import without_folds
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial import (
     SpatialTransform,

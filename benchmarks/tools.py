@@ -8,7 +8,7 @@ with the centres of the grid over each other, and does its own affine step unles
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,13 @@ class Outcome:
         home: `(1, 3, *fixed box)`, where the tool's own inverse takes those points. A tool whose
             result is a displacement field has an inverse that is one, read linearly.
         seconds: CPU time.
+        failure: what the tool itself says is wrong with the pair; empty for nothing.
     """
 
     forward: torch.Tensor
     home: torch.Tensor
     seconds: float
+    failure: str = ""
 
 
 Tool = Callable[[Pairing], Iterator[Outcome]]
@@ -65,16 +67,18 @@ class Ours:
         fixed, moving = pairs.fixed, pairs.moving
         labels = (relevant(fixed, pairs), relevant(moving, pairs)) if self.guided else (None, None)
         start = time.process_time()
-        transform = register(
+        found = register(
             fixed.images, moving.images, self.config, *labels, fixed.masks, moving.masks,
             pairs.spacing_mm,
-        ).transform  # fmt: skip
+        )  # fmt: skip
+        transform = found.transform
         common = (time.process_time() - start) / len(pairs)
         for row in range(len(pairs)):
             start = time.process_time()
             points = transform[[row]].points()
             seconds = common + time.process_time() - start
-            yield _outcome(transform[[row]], points, pairs, row, seconds)
+            outcome = _outcome(transform[[row]], points, pairs, row, seconds)
+            yield replace(outcome, failure=found.failures[row])
 
 
 def relevant(side: Side, pairs: Pairing) -> torch.Tensor:

@@ -13,8 +13,9 @@ import torch
 from benchmarks.cohorts import load_pairs, widened
 from benchmarks.cohorts import turned as away_from
 from dreamorph.registration import AffineConfig, RegistrationConfig, register
-from dreamorph.registration.affine import _Search
+from dreamorph.registration.affine import _overlap, _Search
 from dreamorph.registration.groupwise import quality_table
+from dreamorph.registration.pyramid import Pairs
 from dreamorph.registration.quality import hard_dice
 from dreamorph.spatial import SpatialTransform
 from tests.registration.volumes import error_mm, texture
@@ -209,6 +210,17 @@ def test_volumes_that_start_apart_may_not_end_apart() -> None:
         seen = result.transform.warp(masks[1], padding="zeros")
         share = float((seen * masks[0]).sum() / masks[0].sum())
         assert result.failed[0] or share >= AffineConfig().least_overlap
+
+
+def test_overlap_is_that_of_the_volume_that_shares_less_of_itself() -> None:
+    shape = (12, 12, 12)
+    fixed_mask, moving_mask = torch.ones(1, 1, *shape), torch.zeros(1, 1, *shape)
+    moving_mask[..., :3, :, :] = 1
+    still, volume = torch.zeros(1, 4, 4, dtype=torch.float64), texture(shape)
+    edges = (12.0, 12.0, 12.0)
+    for masks in ((fixed_mask, moving_mask), (moving_mask, fixed_mask)):
+        pairs = Pairs(volume, volume, *masks, None, None, edges)
+        assert float(_overlap(pairs, still)) == pytest.approx(0.25)
 
 
 def test_another_start_rescues_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:

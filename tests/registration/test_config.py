@@ -31,6 +31,9 @@ def test_what_is_given_counts_more_than_the_preset() -> None:
         ({"preset": "best"}, "preset"),
         ({"similarity": "ssd"}, "similarity"),
         ({"velocity": {"levels": [2]}}, "as many iterations as levels"),
+        ({"velocity": {"levels": [1, 2, 4]}}, "from coarse to fine"),
+        ({"affine": {"levels": [2, 2]}}, "from coarse to fine"),
+        ({"affine": {"levels": [2, 0]}}, "from coarse to fine"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict, message: str) -> None:

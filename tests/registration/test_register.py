@@ -1,6 +1,6 @@
 """Registration of volumes whose true map is known."""
 
-from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,8 +13,7 @@ from dreamorph.registration import (
     register,
 )
 from dreamorph.registration.quality import hard_dice
-from dreamorph.registration.register import without_folds
-from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth
+from dreamorph.spatial import SpatialTransform, affine_exp
 from tests.registration.volumes import error_mm, known_warp, texture
 
 QUICK = RegistrationConfig(
@@ -131,6 +130,21 @@ def test_the_inverse_result_maps_the_other_way() -> None:
     assert torch.allclose(result.inverse().inverse().transform.points(), result.transform.points())
 
 
+def test_a_result_maps_its_pairs_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    moving, truth = texture((12, 14, 10), batch=5), known_warp((12, 14, 10), 1.0)
+    config = RegistrationConfig(affine=None, velocity=VelocityConfig(iterations=(2, 2, 2)))
+    result = register(truth.warp(moving), moving, config)
+    labels = (moving > 0).to(torch.int16) * 300
+    whole = result.transform.warp(moving)
+    module = import_module("dreamorph.registration.register")
+    monkeypatch.setattr(module, "batch_size", lambda *_: 2)
+    assert torch.allclose(result.warp(moving), whole)
+    moved = result.warp(labels, labels=True)
+    assert (moved.dtype, set(moved.unique().tolist())) == (torch.int16, {0, 300})
+    determinants = result.transform.jacobian_determinant()
+    assert torch.allclose(result.jacobian_determinant(), determinants)
+
+
 def test_large_voxels_do_not_coarsen_the_inverse() -> None:
     """Voxels of 4 mm and 2 by 2 by 5 mm: there and back as exactly as with small ones."""
     shape = (24, 24, 24)
@@ -141,21 +155,6 @@ def test_large_voxels_do_not_coarsen_the_inverse() -> None:
         moved = float(found.displacement().norm(dim=1).mean())
         assert moved > 1.0
         assert float(back.norm(dim=1).mean()) < 0.005
-
-
-def test_a_map_that_folds_is_smoothed_until_it_does_not_and_others_are_left_alone() -> None:
-    shape, spacing = (16, 16, 16), (1.0, 1.0, 1.0)
-    generator = torch.Generator().manual_seed(1)
-    noise = gaussian_smooth(torch.randn(2, 3, 8, 8, 8, generator=generator), 0.5)
-    noise[0] *= 8.0
-    noise[1] *= 0.3
-    given = replace(SpatialTransform.identity(2, shape, spacing), velocity=noise)
-    assert given.folded().flatten(1).any(dim=1).tolist() == [True, False]
-    mended = without_folds(given)
-    assert not mended.folded().any()
-    assert mended.velocity is not None
-    assert torch.equal(mended.velocity[1], noise[1])
-    assert float(mended.displacement()[0].norm(dim=0).mean()) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from dreamorph.spatial.grid import points_like, sample
 NARROWEST = 16
 #: How much better than every plain start a turned one must agree before it is tried.
 CLEARLY = 0.05
+#: Share of the overlap within reach that is enough where all of it is less than asked for.
+REACHED = 0.8
 #: How much worse than the given alignment a result may agree by chance.
 SLACK = 1e-3
 
@@ -158,11 +160,10 @@ class _Search:
         determinants = torch.linalg.det(matrices)
         found = self.agreement(finest, owners, log)
         given = self.agreement(finest, owners, torch.zeros_like(log))
-        overlaps = _overlap(pairs, matrices)
-        eye = torch.eye(matrices.shape[-1]).to(matrices).expand_as(matrices)
+        overlaps = _overlap(pairs, log)
         # volumes of different parts may share little however they lie
         reachable = torch.maximum(
-            _overlap(pairs, eye), _overlap(pairs, affine_exp(_mass_shift(pairs)))
+            _overlap(pairs, torch.zeros_like(log)), _overlap(pairs, _mass_shift(pairs))
         )
         return [
             self._fault(float(d), float(o), float(r), float(f), float(g))
@@ -175,7 +176,7 @@ class _Search:
         bound = self.how.max_volume_change
         if not 1 / bound <= determinant <= bound:
             return f"affine map changes volume by a factor of {determinant:.2g}"
-        if not overlap >= min(self.how.least_overlap, reachable) or overlap == 0:
+        if not overlap >= min(self.how.least_overlap, REACHED * reachable) or overlap == 0:
             return f"affine map leaves an overlap of {overlap:.0%}"
         if not found >= given - SLACK:
             return f"affine similarity fell from {given:.3f} to {found:.3f}"
@@ -278,12 +279,17 @@ def _turns(ndim: int, degrees: tuple[float, ...]) -> torch.Tensor:
     return turns
 
 
-def _overlap(pairs: Pairs, matrix: torch.Tensor) -> torch.Tensor:
-    """Share `(B,)` of the fixed foreground that a map brings into the moving one."""
+def _overlap(pairs: Pairs, log: torch.Tensor) -> torch.Tensor:
+    """Share `(B,)` of either foreground that a map brings into the other's, the smaller one."""
     points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)
-    seen = sample(pairs.moving_mask, points, pairs.extent_mm, padding="zeros", affine=matrix)
-    axes = tuple(range(1, seen.dim()))
-    return (seen * pairs.fixed_mask).sum(axes) / pairs.fixed_mask.sum(axes).clamp(min=1e-6)
+
+    def share(of: torch.Tensor, within: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        seen = sample(within, points, pairs.extent_mm, padding="zeros", affine=matrix)
+        axes = tuple(range(1, seen.dim()))
+        return (seen * of).sum(axes) / of.sum(axes).clamp(min=1e-6)
+
+    there = share(pairs.fixed_mask, pairs.moving_mask, affine_exp(log))
+    return torch.minimum(there, share(pairs.moving_mask, pairs.fixed_mask, affine_exp(-log)))
 
 
 def _units(pairs: Pairs) -> torch.Tensor:

@@ -27,6 +27,10 @@ def _as_many(step: str, levels: tuple[int, ...], iterations: tuple[int, ...]) ->
             f"{step}: expected as many iterations as levels, at least one, got levels {levels} and "
             f"iterations {iterations}"
         )
+    if list(levels) != sorted(set(levels), reverse=True) or levels[-1] < 1:
+        raise ValueError(
+            f"{step}: expected levels from coarse to fine, such as (4, 2, 1), got {levels}"
+        )
 
 
 class AffineConfig(Config):
@@ -37,7 +41,7 @@ class AffineConfig(Config):
         iterations: optimiser steps at each level.
         step_mm: first step length, as the motion of a point halfway to the grid's border.
         max_volume_change: largest accepted determinant, and one over the smallest.
-        least_overlap: smallest accepted share of the fixed foreground that meets the moving one.
+        least_overlap: smallest accepted share of either foreground that meets the other one.
         turns_degrees: rotations about each axis tried from the centres of mass, besides none; less
             than half a turn.
     """
@@ -77,8 +81,8 @@ class VelocityConfig(Config):
     factor: int = Field(default=2, ge=1)
     step_mm: float = Field(default=0.5, gt=0)
     sigma: float = Field(default=1.0, ge=0)
-    diffusion: float = Field(default=0.2, ge=0)
-    bending: float = Field(default=0.5, ge=0)
+    diffusion: float = Field(default=0.1, ge=0)
+    bending: float = Field(default=0.25, ge=0)
     guided_bending: float = Field(default=0.75, ge=0)
     squarings: int = Field(default=2, ge=1, le=10)
 

@@ -1,7 +1,8 @@
 """The public entry point: register a batch of pairs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -9,15 +10,13 @@ from dreamorph.errors import RegistrationError
 from dreamorph.registration.affine import AffineResult, register_affine
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.registration.config import RegistrationConfig
+from dreamorph.registration.folds import without_folds
 from dreamorph.registration.pyramid import Pairs, comparable
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.grid import extent
-from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
 
-#: How often a velocity is smoothed until its map folds nowhere; twice was the most that was needed.
-MOST_SMOOTHINGS = 16
 #: As many labels as one byte tells apart.
 MOST_LABELS = 256
 
@@ -67,10 +66,12 @@ class RegistrationResult:
             RegistrationError: there are more than 256 of them.
         """
         if not labels:
-            return self.transform.warp(volume)
+            return self._in_batches(lambda part: self.transform[part].warp(volume[part]))
         values, ranks = _values(volume)
-        moved = values[self.transform.warp_labels(ranks, len(values) - 1).long()]
-        return moved.to(volume.dtype)
+        moved = self._in_batches(
+            lambda part: self.transform[part].warp_labels(ranks[part], len(values) - 1)
+        )
+        return values[moved.long()].to(volume.dtype)
 
     def inverse(self) -> "RegistrationResult":
         """Maps from the moving grid to the fixed grid."""
@@ -78,7 +79,12 @@ class RegistrationResult:
 
     def jacobian_determinant(self) -> torch.Tensor:
         """One-sided determinants at every corner of every cell, `(B, 2**ndim, *(shape - 1))`."""
-        return self.transform.jacobian_determinant()
+        return self._in_batches(lambda part: self.transform[part].jacobian_determinant())
+
+    def _in_batches(self, work: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """As many pairs at once as a registration takes: all maps of a cohort may not fit."""
+        size = batch_size(math.prod(self.transform.shape), self.transform.pre.device)
+        return torch.cat(in_batches(len(self.transform), size, work))
 
 
 def register(
@@ -152,23 +158,6 @@ def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationRes
         velocity = register_velocity(pairs, found.matrices, config)
     transform = SpatialTransform(eye, velocity, found.matrices, pairs.shape, pairs.spacing_mm)
     return RegistrationResult(without_folds(transform), found.failures)
-
-
-def without_folds(transform: SpatialTransform) -> SpatialTransform:
-    """The maps, velocities smoothed where and as often as a map folds on its grid.
-
-    The penalties of the optimisation make folds rare, not impossible.
-    """
-    if transform.velocity is None:
-        return transform
-    for _ in range(MOST_SMOOTHINGS):
-        rows = transform.folded().flatten(1).any(dim=1).nonzero()[:, 0]
-        if len(rows) == 0:
-            break
-        velocity = transform.velocity.clone()
-        velocity[rows] = gaussian_smooth(velocity[rows], 1.0)
-        transform = replace(transform, velocity=velocity)
-    return transform
 
 
 def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:
