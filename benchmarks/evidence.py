@@ -112,12 +112,14 @@ STUDIES = {
 
 
 def cohort_table(study: Study) -> pd.DataFrame:
-    """Case, subject, files and the preset's split of every volume."""
+    """Case, subject, files, all labels and the preset's split of every volume."""
     given = study.parameters
     config = given["cohort"].model_copy(update={"path": real_data() / study.source})
     checked = validate(scan(config), config)
     table = assign_splits(checked.good, given["split"], checked.quarantine)
-    return table[["case", "subject", "split", "image", "label"]]
+    # a split takes the labels away from those that are to be unlabelled; each draw has others
+    labels = checked.good.set_index("case")["label"]
+    return table[["case", "subject", "split", "image"]].assign(label=table["case"].map(labels))
 
 
 def manifest(table: pd.DataFrame, labelled: int, draw: int, unlabelled: int) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from dreamorph.spatial.affine import with_rigid_part
 from dreamorph.spatial.transform import SpatialTransform
 
 #: Counts up whenever the same recipe would give another dream.
-VERSION = 3
+VERSION = 4
 
 
 class Dreamer:

@@ -25,7 +25,7 @@ TRUTH_FILE = "truth.npz"
 MARK_FILE = "simulation.json"
 _COLUMNS = ("case", "subject", "image", "label", "class", "split")
 #: Raise it when the same configuration gives other volumes than before.
-_VERSION = 1
+_VERSION = 2
 
 
 def simulation_fingerprint(config: SimulationConfig) -> str:
