@@ -6,7 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.evidence import bootstrapped, finished, manifest, per_draw, summary, worth
+from benchmarks.cohorts import real_data
+from benchmarks.evidence import (
+    STUDIES,
+    bootstrapped,
+    cohort_table,
+    finished,
+    manifest,
+    per_draw,
+    summary,
+    worth,
+)
 
 
 @pytest.fixture
@@ -54,6 +64,15 @@ def test_draws_differ_and_repeat(table: pd.DataFrame) -> None:
     )
     assert first != other
     pd.testing.assert_frame_equal(manifest(table, 3, 1, 30), manifest(table, 3, 1, 30))
+
+
+@pytest.mark.skipif(not real_data().exists(), reason="the real data sets are not on this machine")
+def test_every_volume_may_be_drawn_with_its_label_whatever_the_preset_withholds() -> None:
+    table = cohort_table(STUDIES["hippocampus"])
+    assert set(table["split"]) == {"train", "unlabelled", "test"}
+    assert table["label"].str.endswith(".nii.gz").all()
+    drawn = manifest(table, labelled=20, draw=0, unlabelled=30)
+    assert drawn.loc[drawn["split"] == "train", "label"].str.endswith(".nii.gz").sum() == 20
 
 
 def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> None:
