@@ -93,17 +93,24 @@ class SpatialTransform:
         a tenth of a voxel of `points` for displacements as smooth as registrations and dreams
         have; half a voxel in places.
         """
-        chain = affine_points(self.post @ self.pre, self.shape, self.spacing_mm)
+        chain, displacement = self.quick_parts()
+        affine = affine_points(chain, self.shape, self.spacing_mm)
+        return affine if self.velocity is None else affine + resample(displacement, self.shape)
+
+    def quick_parts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `quick_points` adds up: an affine `(B, n, n)` and, on a coarse grid, the rest.
+
+        The rest is `(B, ndim, *coarse)` in mm; zero on one voxel where there is no velocity.
+        """
+        chain, ndim = self.post @ self.pre, len(self.shape)
         if self.velocity is None:
-            return chain
+            return chain, torch.zeros(len(self), ndim, *[1] * ndim, device=chain.device)
         coarse = self.velocity.shape[2:]
         spacing = [e / n for e, n in zip(self.extent_mm, coarse, strict=True)]
         displacement = exp_velocity(self.velocity, self.extent_mm, QUICK_STEPS)
-        places = affine_points(self.pre, coarse, spacing)
-        moved = sample(displacement, places, self.extent_mm)
-        ndim = len(self.shape)
+        moved = sample(displacement, affine_points(self.pre, coarse, spacing), self.extent_mm)
         turned = self.post[:, :ndim, :ndim].to(moved) @ moved.flatten(2)
-        return chain + resample(turned.reshape(moved.shape), self.shape)
+        return chain, turned.reshape(moved.shape)
 
     def map(self, points: torch.Tensor) -> torch.Tensor:
         """Map points `(B or 1, ndim, *any)` in grid millimetres."""
