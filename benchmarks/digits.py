@@ -25,7 +25,10 @@ INK = 0.5
 #: Partners of each digit within its class.
 PARTNERS = 2
 REGISTRATION = RegistrationConfig(
-    affine=None, velocity=VelocityConfig(levels=(4, 2, 1), iterations=(40, 40, 40), factor=2)
+    affine=None,
+    velocity=VelocityConfig(
+        levels=(4, 2, 1), iterations=(40, 40, 40), factor=2, diffusion=0.2, bending=0.5
+    ),
 )
 PRIOR = PriorConfig(wavelength_voxels=4.0)
 #: Pairs registered at once.

@@ -70,8 +70,9 @@ class VelocityConfig(Config):
         factor: how much coarser than the image the grid of the velocity is.
         step_mm: first step length of the optimiser.
         sigma: smoothness of the velocity, standard deviation in voxels of its grid.
-        diffusion: weight of the mean squared gradient of the velocity (mm per mm).
-        bending: weight of the mean squared change of that gradient from voxel to voxel of its grid.
+        diffusion: weight of the squared gradient of the velocity (mm per mm), a mean over as many
+            voxels as have content: how much padding there is does not matter.
+        bending: weight of the squared change of that gradient from voxel to voxel of its grid.
         guided_bending: the same where labels guide the registration, which pull harder.
         squarings: squarings of the exponential while optimising.
     """
@@ -81,9 +82,9 @@ class VelocityConfig(Config):
     factor: int = Field(default=2, ge=1)
     step_mm: float = Field(default=0.5, gt=0)
     sigma: float = Field(default=1.0, ge=0)
-    diffusion: float = Field(default=0.1, ge=0)
+    diffusion: float = Field(default=0.05, ge=0)
     bending: float = Field(default=0.25, ge=0)
-    guided_bending: float = Field(default=0.75, ge=0)
+    guided_bending: float = Field(default=0.5, ge=0)
     squarings: int = Field(default=2, ge=1, le=10)
 
     @model_validator(mode="after")

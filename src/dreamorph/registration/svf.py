@@ -62,6 +62,8 @@ class _Level:
         self.agreement = prepare(
             config.similarity, pairs.fixed[self.box], counts, config.window, stride
         )
+        # padding adds nothing to roughness: its mean over the grid is for the share with content
+        self.filled = pairs.fixed_mask.flatten(1).mean(1).clamp(min=1e-6)
         self.bending = torch.full((len(pairs),), how.bending, device=pairs.fixed.device)
         self.label_weight = 0.0 if pairs.fixed_labels is None else config.label_weight
         self.moving = pairs.moving
@@ -84,7 +86,8 @@ class _Level:
             overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
             loss = loss + self.label_weight * (1 - overlap)
         extent_mm, diffusion = self.pairs.extent_mm, self.config.diffusion
-        return loss + _roughness(velocity, extent_mm, diffusion, self.bending)
+        rough = _roughness(velocity, extent_mm, diffusion, self.bending)
+        return loss + rough / self.filled
 
 
 def _roughness(
