@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from benchmarks import registration_gpu
 from benchmarks.cohorts import Pairing, Side
 from benchmarks.measures import judge
-from benchmarks.registration_gpu import floor
+from benchmarks.registration_gpu import Batch, floor, judged, ours
 from benchmarks.tools import Outcome, grid_of
-from dreamorph.registration import RegistrationConfig
+from dreamorph.registration import RegistrationConfig, VelocityConfig
+from dreamorph.spatial import identity_affine
 
 SHAPE, SPACING, SHIFT = (16, 14, 12), (1.0, 1.5, 2.0), 3
 
@@ -50,3 +52,17 @@ def test_the_floor_grows_with_voxels_and_steps() -> None:
     assert [b / a for a, b in zip(base, larger, strict=True)] == pytest.approx([8, 8], rel=0.01)
     fast = floor((48, 64, 48), RegistrationConfig(preset="fast"))
     assert all(a < b for a, b in zip(fast, base, strict=True))
+
+
+def test_what_is_timed_on_a_gpu_registers_and_is_judged(
+    pairs: Pairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here on the CPU, so that the benchmark for a GPU stays ready to run."""
+    monkeypatch.setattr(registration_gpu, "DEVICE", "cpu")
+    affine = identity_affine(2, 3)
+    affine[:, 0, 3] = SHIFT * SPACING[0]
+    batch = Batch(pairs, [0, 0], affine)
+    config = RegistrationConfig(affine=None, velocity=VelocityConfig(iterations=(2, 2, 2)))
+    points = ours(batch, config)
+    assert points.shape == (2, 3, *SHAPE)
+    assert float(judged(batch, points)["Dice"]) > 0.8

@@ -185,6 +185,8 @@ def test_a_pair_that_no_start_brings_together_is_reported_and_left_alone() -> No
         (float("nan"), 0.9, 1.0, 0.8, 0.2, "changes volume"),
         (1.1, 0.2, 1.0, 0.8, 0.2, "overlap of 20%"),
         (1.1, 0.2, 0.1, 0.8, 0.2, ""),
+        (1.1, 0.2, 0.22, 0.8, 0.2, ""),
+        (1.1, 0.15, 0.22, 0.8, 0.2, "overlap of 15%"),
         (1.1, 0.0, 0.0, 0.8, 0.2, "overlap of 0%"),
         (1.1, 0.9, 1.0, 0.1, 0.2, "similarity fell"),
         (1.1, 0.9, 1.0, float("nan"), 0.2, "similarity fell"),

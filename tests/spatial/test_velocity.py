@@ -98,6 +98,38 @@ def test_points_of_a_scaling_flow_have_their_closed_form() -> None:
     assert (found - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_points_stay_where_nothing_flows(shape: tuple[int, ...]) -> None:
+    points = points_like(shape, [2.0] * len(shape))
+    zero = torch.zeros(1, len(shape), *shape)
+    assert torch.allclose(flow(zero, points, extent_of(shape)), points, atol=1e-5)
+
+
+def test_points_that_flow_half_the_time_twice_flow_the_whole_time() -> None:
+    shape = (12, 10, 14)
+    velocity, extent = smooth_field(shape, 3), extent_of(shape)
+    points = points_like(shape, [2.0] * 3)
+    twice = flow(velocity / 2, flow(velocity / 2, points, extent), extent)
+    assert interior(twice - flow(velocity, points, extent)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_list_of_points_flows_as_a_grid_of_them(shape: tuple[int, ...]) -> None:
+    velocity, extent = smooth_field(shape, 4), extent_of(shape)
+    points = points_like(shape, [2.0] * len(shape))
+    grid, some = flow(velocity, points, extent), flow(velocity, points.flatten(2), extent)
+    assert some.shape == (2, len(shape), points[0, 0].numel())
+    assert torch.equal(some, grid.flatten(2))
+
+
+def test_flowing_points_have_gradients() -> None:
+    velocity = smooth_field((5, 6), 7).double().requires_grad_()
+    points = points_like((4, 3), (2.0, 2.0), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda v, x: flow(v, x, (10.0, 12.0)), (velocity, points), atol=1e-4, eps=1e-6
+    )
+
+
 def test_points_flow_along_every_velocity_of_a_batch() -> None:
     shape = (12, 14)
     velocity, extent = smooth_field(shape, 2), extent_of(shape)

@@ -59,17 +59,25 @@ class RegistrationResult:
     def warp(self, volume: torch.Tensor, labels: bool = False) -> torch.Tensor:
         """Bring a volume `(B, C, *shape)` from the moving grid to the fixed grid.
 
-        With `labels=True` the volume holds whole numbers `(B, 1, *shape)`; each is interpolated as
-        a probability and the most probable one is kept.
+        One map serves any number of volumes. With `labels=True` the volume holds whole numbers
+        `(B, 1, *shape)`; each is interpolated as a probability and the most probable one is kept.
 
         Raises:
-            RegistrationError: there are more than 256 of them.
+            RegistrationError: there are more than 256 of them, or volumes and maps do not pair up.
         """
+        if len(self.transform) not in (1, len(volume)):
+            raise RegistrationError(
+                f"expected {len(self.transform)} volumes, one for each map, got {len(volume)}"
+            )
         if not labels:
-            return self._in_batches(lambda part: self.transform[part].warp(volume[part]))
+            return self._in_batches(
+                len(volume), volume.shape[1], lambda part: self._of(part).warp(volume[part])
+            )
         values, ranks = _values(volume)
         moved = self._in_batches(
-            lambda part: self.transform[part].warp_labels(ranks[part], len(values) - 1)
+            len(volume),
+            len(values),
+            lambda part: self._of(part).warp_labels(ranks[part], len(values) - 1),
         )
         return values[moved.long()].to(volume.dtype)
 
@@ -79,12 +87,21 @@ class RegistrationResult:
 
     def jacobian_determinant(self) -> torch.Tensor:
         """One-sided determinants at every corner of every cell, `(B, 2**ndim, *(shape - 1))`."""
-        return self._in_batches(lambda part: self.transform[part].jacobian_determinant())
+        return self._in_batches(
+            len(self.transform), 0, lambda part: self.transform[part].jacobian_determinant()
+        )
 
-    def _in_batches(self, work: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """As many pairs at once as a registration takes: all maps of a cohort may not fit."""
-        size = batch_size(math.prod(self.transform.shape), self.transform.pre.device)
-        return torch.cat(in_batches(len(self.transform), size, work))
+    def _of(self, part: slice) -> SpatialTransform:
+        """The maps of some volumes."""
+        return self.transform if len(self.transform) == 1 else self.transform[part]
+
+    def _in_batches(
+        self, count: int, channels: int, work: Callable[[slice], torch.Tensor]
+    ) -> torch.Tensor:
+        """As many at once as a registration takes: all maps of a cohort may not fit in memory."""
+        voxels, device = math.prod(self.transform.shape), self.transform.pre.device
+        size = batch_size(voxels, device, n_labels=channels)
+        return torch.cat(in_batches(count, size, work))
 
 
 def register(

@@ -39,7 +39,7 @@ from dreamorph.training.seeding import seed_for, seeded
 logger = logging.getLogger(__name__)
 
 #: Counts up whenever the same arguments would give other weights.
-VERSION = 6
+VERSION = 7
 
 _LEARNERS: dict[str, type[Learner]] = {
     "segmentation": SegmentationLearner,

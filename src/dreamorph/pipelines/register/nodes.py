@@ -105,8 +105,8 @@ def _jacobians(
 ) -> pd.DataFrame:
     """Range of the Jacobian of each pair's whole map between the volumes' own grids.
 
-    Of the map as dreams use it, exponentiated on the grid of the velocity, so that both ranges
-    compare; the folds beside it are counted on the fine map.
+    Of the map as dreams use it, so that both ranges compare; the folds beside it are those of the
+    deformable map in the common space.
     """
     group = Group.of_members(cohort)
     parts = []

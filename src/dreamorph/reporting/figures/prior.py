@@ -12,7 +12,7 @@ from dreamorph.reporting.figures.population import Template, template
 from dreamorph.reporting.inputs import ReportInputs
 from dreamorph.reporting.style import CLASS_MARKS, horizontal_grid, new_figure, plain, styled
 from dreamorph.reporting.wording import MINUS
-from dreamorph.spatial import exp_velocity, extent, points_like, resample
+from dreamorph.spatial import extent, flow, points_like
 
 #: Modes that are shown, and where there are several classes, of each.
 _MODES, _MODES_OF_CLASS = 3, 2
@@ -135,8 +135,8 @@ def _draw(
 def _warped_grid(ax: Axes, volume: Template, velocity: torch.Tensor, cut: planes.Cut) -> None:
     """Where the lines of a regular grid in the slice go, seen in that slice."""
     shape, spacing = volume.image.shape[2:], volume.spacing_mm
-    displacement = resample(exp_velocity(velocity[None], extent(shape, spacing)), shape)
-    moved = (displacement + points_like(shape, spacing))[0].select(cut.plane.axis + 1, cut.index)
+    points = flow(velocity[None], points_like(shape, spacing), extent(shape, spacing))
+    moved = points[0].select(cut.plane.axis + 1, cut.index)
     # grid millimetres to the flipped pixels of the view
     column, row = (
         (cut.box[a][1] - (shape[a] - 1) / 2 - moved[a] / spacing[a]).numpy() for a in cut.axes
