@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamorph.training.convolution import HalvedConv3d, quick_for_one
+from dreamorph.training.convolution import QuickConv3d, quick_on_a_cpu
 
 
 @pytest.mark.parametrize("depth", [8, 9, 10])
@@ -21,8 +21,8 @@ def test_halves_give_the_whole_and_its_gradients(
     expected.square().sum().backward()
     gradient = plain.weight.grad.clone()
     plain.zero_grad()
-    halved = quick_for_one(plain)
-    assert isinstance(halved, HalvedConv3d)
+    halved = quick_on_a_cpu(plain)
+    assert isinstance(halved, QuickConv3d)
     found = halved(images)
     found.square().sum().backward()
     assert torch.allclose(found, expected)
@@ -30,7 +30,7 @@ def test_halves_give_the_whole_and_its_gradients(
 
 
 def test_the_halves_are_taken_where_they_are_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
-    halved = quick_for_one(nn.Conv3d(1, 1, 3, padding=1))
+    halved = quick_on_a_cpu(nn.Conv3d(1, 1, 3, padding=1))
     sizes = []
     plain = nn.functional.conv3d
 
@@ -48,6 +48,18 @@ def test_the_halves_are_taken_where_they_are_quicker(monkeypatch: pytest.MonkeyP
 def test_weights_keep_their_names() -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Conv3d(2, 2, 3, padding="same"))
     names = list(network.state_dict())
-    quick = quick_for_one(network)
+    quick = quick_on_a_cpu(network)
     assert list(quick.state_dict()) == names
     assert type(quick[1]) is nn.Conv3d
+
+
+def test_half_precision_is_near_single_and_kept_from_tiny_volumes() -> None:
+    torch.manual_seed(0)
+    quick = quick_on_a_cpu(nn.Conv3d(2, 3, 3, padding=1))
+    large, tiny = torch.randn(2, 2, 8, 8, 8), torch.randn(2, 2, 2, 4, 3)
+    expected, exact = quick(large), quick(tiny)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, same = quick(large), quick(tiny)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), expected, atol=0.05)
+    assert torch.equal(same, exact)

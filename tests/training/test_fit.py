@@ -14,6 +14,7 @@ from dreamorph.training import (
     train_arms,
 )
 from dreamorph.training.checkpoints import newest_intact
+from dreamorph.training.convolution import QuickConv3d
 from tests.training.fakes import FakeWarps, classification, segmentation
 
 QUICK = TrainingConfig(
@@ -197,3 +198,30 @@ def test_a_network_learns_on_a_gpu_in_mixed_precision(precision: str) -> None:
     assert losses[-10:].mean() < losses[:10].mean()
     assert all(value.device.type == "cpu" for value in trained.state.values())
     assert all(bool(torch.isfinite(value).all()) for value in trained.state.values())
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"), [({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)]
+)
+def test_half_precision_where_the_cpu_has_it_and_never_for_the_warps(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    warping, convolving = [], []
+
+    class Watched(FakeWarps):
+        def sample(self, members, generator):
+            warping.append(torch.is_autocast_enabled("cpu"))
+            return super().sample(members, generator)
+
+    convolve = QuickConv3d.forward
+
+    def watched(self, images):
+        result = convolve(self, images)
+        convolving.append(result.dtype)
+        return result
+
+    monkeypatch.setattr(QuickConv3d, "forward", watched)
+    config = QUICK.model_copy(update={"device": "cpu", "steps": 2})
+    trained = train_arm(Arm("dream", Watched(1.0)), segmentation(), config, 0)
+    assert expected in convolving
+    assert warping == [False, False]
+    assert all(value.dtype == torch.float32 for value in trained.state.values())

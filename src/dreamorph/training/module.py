@@ -79,7 +79,9 @@ class Learner(pl.LightningModule):
         data = self.augmenter.data
         size = batch_size(self.config, data.task)
         members = members_at(step, len(data), size, self.seed)
-        made = self.augmenter(members, generator_for(self.seed, "step", step))
+        # mixed precision is for the network; warps and brightness keep theirs
+        with torch.autocast(self.device.type, enabled=False):
+            made = self.augmenter(members, generator_for(self.seed, "step", step))
         with self._dropout_at(step):
             logits = self.network(made.images)
         loss = self.loss(logits, made)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dreamorph.errors import TrainingError
 from dreamorph.training.config import TrainingConfig
-from dreamorph.training.convolution import quick_for_one
+from dreamorph.training.convolution import quick_on_a_cpu
 from dreamorph.training.data import Task
 
 
@@ -99,7 +99,7 @@ def network_spec(
 
 def build_network(spec: NetworkSpec) -> PaddedNetwork:
     """Build a network with fresh weights from torch's global generator (see `seeding.seeded`)."""
-    network = quick_for_one(NETWORKS[spec.name](spec))
+    network = quick_on_a_cpu(NETWORKS[spec.name](spec))
     return PaddedNetwork(network, spec.multiple, dense=spec.task == "segmentation")
 
 
