@@ -7,7 +7,11 @@ STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate", "a
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Each pipeline by its name; `__default__` is all steps in their order."""
+    """Each pipeline by its name; `__default__` is all steps in their order.
+
+    `register` reads the volumes as well, so that it is of use alone.
+    """
     found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
     steps = [found[step] for step in STEPS if step in found]
-    return found | {"__default__": sum(steps, start=Pipeline([]))}
+    alone = {"register": found["ingest"] + found["register"]}
+    return found | alone | {"__default__": sum(steps, start=Pipeline([]))}

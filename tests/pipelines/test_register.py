@@ -6,7 +6,7 @@ from tests.pipelines.conftest import Workplace
 
 
 def test_scans_are_registered_without_the_steps_after_it(workplace: Workplace) -> None:
-    result = workplace.run("--env", "tiny", "--pipelines", "ingest,register")
+    result = workplace.run("--env", "tiny", "--pipelines", "register")
     assert result.returncode == 0, result.stderr[-3000:]
     (table,) = workplace.root.glob("data/04_feature/tiny/pair_table.csv")
     pairs = pd.read_csv(table)
