@@ -3,6 +3,8 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
+from dreamorph.pipelines import ingest
+
 STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate", "audit", "report")
 
 
@@ -13,5 +15,6 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     found: dict[str, Pipeline] = find_pipelines(raise_errors=True)
     steps = [found[step] for step in STEPS if step in found]
-    alone = {"register": found["ingest"] + found["register"]}
-    return found | alone | {"__default__": sum(steps, start=Pipeline([]))}
+    if "register" in found:  # Kedro finds no more than it was asked for
+        found["register"] += ingest.create_pipeline()
+    return found | {"__default__": sum(steps, start=Pipeline([]))}
