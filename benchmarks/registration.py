@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.cohorts import DEVELOPMENT_PAIRS, ROOT, TURNED, Pairing, load_pairs
 from benchmarks.measures import judge
-from benchmarks.tools import Ants, FireAnts, Greedy, Ours, Tool, on_cpu, versions
+from benchmarks.tools import Ants, AsTheyAre, FireAnts, Greedy, Ours, Tool, on_cpu, versions
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -33,6 +33,7 @@ CC = (("syn_metric", "CC"), ("syn_sampling", 2), ("reg_iterations", (100, 70, 50
 
 #: Name, what runs it, the package it needs, and whether it is slow.
 TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
+    ("as they are", AsTheyAre(), "torch", False),
     ("dreamorph affine", Ours(on_cpu(velocity=None)), "torch", False),
     ("dreamorph fast", Ours(on_cpu(preset="fast")), "torch", False),
     (REFERENCE, Ours(on_cpu()), "torch", False),
@@ -49,6 +50,7 @@ TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
 
 #: On scans of different contrasts. The row of REFERENCE shows what a wrong similarity does there.
 CROSS_TOOLS: tuple[tuple[str, Tool, str, bool], ...] = (
+    ("as they are", AsTheyAre(), "torch", False),
     (REFERENCE, Ours(on_cpu()), "torch", False),
     ("dreamorph mind", Ours(on_cpu(similarity="mind")), "torch", False),
     ("ANTs SyN (mutual information)", Ants(), "antspyx", False),

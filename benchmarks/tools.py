@@ -1,8 +1,10 @@
 """Registration tools behind one interface: pairs in, maps of points and CPU-seconds out.
 
 All tools see the same normalised volumes. The peers get each volume cut to its scanned box, which
-is how these files come; ours gets it on the common grid with the box as its mask. Every tool starts
-with the centres of the grid over each other, and does its own affine step unless its name says so.
+is how these files come; ours gets it on the common grid with the box as its mask. Where a volume was
+turned, the peers' box has corners without content, which get the nearest values from within. Every
+tool starts with the centres of the grid over each other, and does its own affine step unless its
+name says so.
 """
 
 import tempfile
@@ -48,6 +50,17 @@ Tool = Callable[[Pairing], Iterator[Outcome]]
 def on_cpu(**given: Any) -> RegistrationConfig:
     """Our registration where CPU-seconds mean something, whatever else the machine has."""
     return RegistrationConfig(device="cpu", **given)
+
+
+@dataclass(frozen=True)
+class AsTheyAre:
+    """No registration: what the pairs begin with."""
+
+    def __call__(self, pairs: Pairing) -> Iterator[Outcome]:
+        """Leave the pairs."""
+        for row in range(len(pairs)):
+            points = grid_of(pairs, pairs.fixed, row)
+            yield Outcome(points, points, 0.0)
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,7 @@ class Ants:
         for row in range(len(pairs)):
             fixed, moving = (
                 ants.from_numpy(
-                    _positive(side.images[row, 0][side.box(row)]),
+                    _positive(_content(side, row)),
                     origin=[float(v) for v in grid_of(pairs, side, row)[0, :, 0, 0, 0]],
                     spacing=[float(s) for s in pairs.spacing_mm],
                 )
@@ -307,6 +320,13 @@ def fireants_points(
     return corners * torch.tensor(half, device=device).reshape(1, 3, 1, 1, 1)
 
 
+def _content(side: Side, row: int) -> torch.Tensor:
+    """A volume cut to its scanned box, continued where that has no content."""
+    one = [row]
+    filled = fill_beyond_mask(side.images[one], side.masks[one].float())
+    return filled[0, 0][side.box(row)]
+
+
 def _positive(volume: torch.Tensor) -> np.ndarray:
     """From zero upwards: with negative values ANTs' affine step fails on some pairs."""
     return np.ascontiguousarray((100 * (volume - volume.min())).numpy())
@@ -315,7 +335,7 @@ def _positive(volume: torch.Tensor) -> np.ndarray:
 def _sitk(side: Side, pairs: Pairing, row: int) -> object:
     import SimpleITK
 
-    voxels = side.images[row, 0][side.box(row)].numpy()
+    voxels = _content(side, row).numpy()
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.transpose()))
     image.SetSpacing([float(s) for s in pairs.spacing_mm])
     image.SetOrigin([float(v) for v in grid_of(pairs, side, row)[0, :, 0, 0, 0]])
