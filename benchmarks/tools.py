@@ -1,8 +1,8 @@
 """Registration tools behind one interface: pairs in, maps of points and CPU-seconds out.
 
 All tools see the same normalised volumes. The peers get each volume cut to its scanned box, which
-is how these files come; ours gets it on the common grid with the box as its mask. Where a volume was
-turned, the peers' box has corners without content, which get the nearest values from within. Every
+is how these files come; ours gets it on the common grid with the box as its mask. The box of a
+volume that was turned has corners without content, which get the nearest values from within. Every
 tool starts with the centres of the grid over each other, and does its own affine step unless its
 name says so.
 """
