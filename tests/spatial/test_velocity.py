@@ -53,6 +53,25 @@ def test_backward_flow_undoes_forward_flow(seed: int, which: tuple[int, ...]) ->
     assert interior(there).norm(dim=1).mean() > 10 * error.mean()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_composing_with_nothing_changes_nothing(shape: tuple[int, ...]) -> None:
+    field, extent = smooth_field(shape, 4), extent_of(shape)
+    still = torch.zeros_like(field)
+    assert torch.equal(compose(still, field, extent), field)
+    assert torch.allclose(compose(field, still, extent), field, atol=1e-4)
+
+
+def test_the_inner_map_comes_first() -> None:
+    """A shift by 3 mm, then a stretch of x by 1.5 about the centre: x -> 1.5 (x + 3)."""
+    shape, extent = (30, 8), (30.0, 8.0)
+    points = points_like(shape, (1.0, 1.0))
+    shift, stretch = torch.zeros_like(points), torch.zeros_like(points)
+    shift[:, 0], stretch[:, 0] = 3.0, 0.5 * points[:, 0]
+    found = points + compose(stretch, shift, extent)
+    assert torch.allclose(found[:, 0, 6:-6], 1.5 * (points[:, 0, 6:-6] + 3), atol=1e-4)
+    assert torch.allclose(found[:, 1], points[:, 1])
+
+
 def test_half_the_time_twice_is_the_whole_time() -> None:
     velocity, extent = smooth_field((12, 10, 14), 3), extent_of((12, 10, 14))
     half = exp_velocity(velocity / 2, extent)

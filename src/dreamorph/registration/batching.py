@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 #: measured at 96^3 and rounded up.
 BYTES_PER_VOXEL: dict[Similarity, int] = {"lncc": 300, "mind": 1000}
 BYTES_PER_LABEL = 50
-#: Beyond this, larger batches were not faster.
+#: Beyond this, larger batches were not faster on a CPU; the other figure is a guess so far.
 LARGEST_BATCH = {"cpu": 8, "cuda": 64}
 
 #: Where Linux tells a container its limits.

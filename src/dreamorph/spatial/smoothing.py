@@ -1,7 +1,7 @@
 """Separable smoothing of volumes and fields `(B, C, *shape)`.
 
 Each axis is filtered by one small banded matrix, which on grids of this size is several times
-faster on a CPU than a convolution or pooling call, and as fast on a GPU.
+faster on a CPU than a convolution or pooling call.
 """
 
 import math
