@@ -172,6 +172,12 @@ class TrackingHook(MlflowHook):
             self.recorder.saved(dataset_name, data)
 
     @hook_impl
+    def after_node_run(self) -> None:
+        """Log what has to wait until the node's work is done."""
+        if self.recorder is not None:
+            self.recorder.node_ended()
+
+    @hook_impl
     def after_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:

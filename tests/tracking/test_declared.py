@@ -1,11 +1,13 @@
 """Each kind of declaration, on a catalog of its own."""
 
 import json
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from kedro.io import DataCatalog
 from mlflow.tracking import MlflowClient
 
@@ -83,6 +85,42 @@ def test_a_resumed_run_logs_what_lies_there_once(
     nested = [r for r in client.search_runs([experiment]) if "arm" in r.data.tags]
     assert {r.data.tags["arm"]: r.data.params["lr"] for r in nested} == {"none": "1", "dream": "2"}
     assert len(nested) == 2
+
+
+def linear(item: dict[str, Any]) -> torch.nn.Module:
+    return torch.nn.Conv3d(1, item["params"]["channels"], 1)
+
+
+def test_nets_are_exported_only_when_the_node_that_trains_has_ended(
+    client: MlflowClient, parent: str, experiment: str, tmp_path: Path
+) -> None:
+    """An export switches kernels of the whole process: what is still training would differ."""
+    metadata = declared(kind="arms", net="tests.tracking.test_declared.linear")
+    case = Case(client, parent, AtomicStore(str(tmp_path / "arms"), metadata=metadata))
+    enabled: list[bool] = []
+    stopped = threading.Event()
+
+    def watch() -> None:
+        while not stopped.is_set():
+            enabled.append(torch._C._get_mkldnn_enabled())
+
+    def models() -> list[str]:
+        nested = [r for r in client.search_runs([experiment]) if "arm" in r.data.tags]
+        assert len(nested) == 1
+        return [tag for tag in nested[0].data.tags if tag.startswith("model_")]
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        case.save({"dream": {"params": {"channels": 2}, "input_shape": [1, 4, 4, 4]}})
+    finally:
+        stopped.set()
+        watcher.join()
+    assert enabled
+    assert all(enabled)
+    assert models() == []
+    case.recorder.node_ended()
+    assert models() == ["model_uri"]
 
 
 def test_what_does_not_exist_is_passed_over(

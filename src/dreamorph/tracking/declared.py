@@ -36,7 +36,7 @@ class Declaration(Config):
         tags: a dict of texts, such as `{verdict: pass}`.
         arms: a store or dict of key -> `{params, history, metrics, input_shape, arm}`, all of them
             optional: one nested run each, named `arm` or else the key; `net` names a function
-            from such an item to the module to log.
+            from such an item to the module to log, once the node that made the arms has ended.
         arm_metrics: a dict of arm -> (nested) dict of numbers, for the same nested runs.
     announce
         Names the file in the last lines of the run, e.g. "report".
@@ -61,6 +61,7 @@ class Recorder:
         self._declared: dict[str, Declaration | None] = {}
         self._done: set[str] = set()
         self._arms: set[str] = set()
+        self._nets_wanted: set[str] = set()
 
     def declare(self, names: Iterable[str]) -> None:
         """Read all declarations. Raises ParameterError for one that is not valid."""
@@ -70,11 +71,26 @@ class Recorder:
     def saved(self, name: str, data: Any) -> None:
         """Log a dataset that has just been saved; of a store, the items saved."""
         declaration = self._declaration(name)
-        if declaration is not None:
+        if declaration is None:
+            return
+        if declaration.kind != "arms":
             self._log(name, declaration, data)
-            # A store is saved item by item: what an earlier run left there comes at the end.
-            if declaration.kind != "arms":
-                self._done.add(name)
+            self._done.add(name)
+            return
+        # A store is saved item by item: what an earlier run left there comes at the end. Nets wait:
+        # an export switches settings of the whole process that change the kernels, and with them
+        # the rounding, of whatever else is still being trained (decision 0021).
+        self._log(name, declaration.model_copy(update={"net": None}), data)
+        if declaration.net:
+            self._nets_wanted.add(name)
+
+    def node_ended(self) -> None:
+        """Log the nets of the arms saved by a node, now that nothing is trained any more."""
+        wanted, self._nets_wanted = self._nets_wanted, set()
+        for name in sorted(wanted):
+            declaration = self._declaration(name)
+            assert declaration is not None
+            self._log(name, declaration, self._catalog.load(name))
 
     def complete(self, names: Iterable[str]) -> None:
         """Log what exists and has not been saved by this run: a resumed run tracks it all."""
@@ -136,7 +152,7 @@ class Recorder:
         for key, value in data.items():
             self._client.set_tag(self._run_id, key, str(value))
 
-    def _log_arms(self, _: str, declaration: Declaration, data: Mapping[str, Any]) -> None:
+    def _log_arms(self, name: str, declaration: Declaration, data: Mapping[str, Any]) -> None:
         build = load_obj(declaration.net) if declaration.net else None
         for key in sorted(set(data) - self._arms):
             item = data[key]
@@ -147,7 +163,12 @@ class Recorder:
                 known["input_shape"] = tuple(item["input_shape"])
             net = build(item) if build else None
             log_arm(self._client, self._run_id, Arm(item.get("arm", key), net=net, **known))
-            self._arms.add(key)
+            if build or not self._has_nets(name):
+                self._arms.add(key)
+
+    def _has_nets(self, name: str) -> bool:
+        declaration = self._declaration(name)
+        return declaration is not None and declaration.net is not None
 
     def _log_arm_metrics(self, _: str, __: Declaration, data: Mapping[str, Any]) -> None:
         for name, metrics in data.items():
