@@ -6,27 +6,34 @@ draws training subjects out of those that the preset of that name does not test 
 `kedro run` n labelled volumes of n subjects, others unlabelled, and the same test subjects every
 time. A draw that is finished is a part of benchmarks/results/evidence_NAME.csv and is not done
 again; one that was interrupted goes on where it stopped.
+
+With --in-memory the same steps run without Kedro's files and tracking, --jobs draws at once, each
+in a process of its own: for a GPU, which they share. An interrupted draw then starts anew.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
+import torch
 from matplotlib.figure import Figure
 
+from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
 from benchmarks.registration import as_markdown, write_section
 from dreamorph.evaluation.classification import accuracy, auc
+from dreamorph.parameters import Parameters
 from dreamorph.volumes.scan import scan
 from dreamorph.volumes.splits import assign_splits
 from dreamorph.volumes.validation import validate
@@ -92,13 +99,11 @@ class Study:
         """Whether labels are learned, not classes."""
         return self.measures == ("dice",)
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of its preset, by their first word."""
-        bootstrap_project(ROOT)
-        with KedroSession.create(ROOT, env=self.name) as session:
-            found: dict[str, Any] = session.load_context().params
-        return found
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The parameters of its preset, on its data."""
+        path = str((real_data() / self.source).resolve())
+        return draws.read_parameters(ROOT, self.name, cohort={"path": path})
 
 
 STUDIES = {
@@ -114,9 +119,8 @@ STUDIES = {
 def cohort_table(study: Study) -> pd.DataFrame:
     """Case, subject, files, all labels and the preset's split of every volume."""
     given = study.parameters
-    config = given["cohort"].model_copy(update={"path": real_data() / study.source})
-    checked = validate(scan(config), config)
-    table = assign_splits(checked.good, given["split"], checked.quarantine)
+    checked = validate(scan(given.cohort), given.cohort)
+    table = assign_splits(checked.good, given.split, checked.quarantine)
     # a split takes the labels away from those that are to be unlabelled; each draw has others
     labels = checked.good.set_index("case")["label"]
     return table[["case", "subject", "split", "image"]].assign(label=table["case"].map(labels))
@@ -154,7 +158,7 @@ def run_draw(
     file.parent.mkdir(parents=True, exist_ok=True)
     everyone = {"train_subjects": None, "unlabelled_subjects": None, "test_subjects": None}
     if study.segments:
-        unlabelled = study.parameters["split"].unlabelled_subjects
+        unlabelled = study.parameters.split.unlabelled_subjects
         manifest(table, labelled, draw, unlabelled).to_csv(file, index=False)
         source: dict[str, Any] = {"cohort": {"path": str(file)}, "split": everyone}
     else:
@@ -174,6 +178,39 @@ def run_draw(
     with (WORK / f"{name}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     sys.stderr.write(f"{study.name}, {labelled} labelled, draw {draw}: done\n")
+
+
+def draw_in_memory(
+    study: Study, labelled: int, draw: int, steps: int, seeds: Sequence[int]
+) -> tuple[int, int]:
+    """All steps of one draw in this process; its rows are kept as they come."""
+    torch.set_num_threads(1)
+    file = part_of(study, labelled, draw)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    change = {"steps": steps, "seeds": tuple(seeds), "arms": TRAINED, "progress": False}
+    training = study.parameters.training.model_copy(update=change)
+    given = study.parameters.model_copy(update={"training": training})
+    everyone = draws.whole_cohort(given)
+    table = everyone.table[["case", "subject", "split"]].assign(image="", label="")
+    unlabelled = given.split.unlabelled_subjects or 0
+    cohort = draws.draw_of(everyone, manifest(table, labelled, draw, unlabelled))
+    start = time.monotonic()
+
+    def tell(what: str) -> None:
+        name = f"{study.name}, {labelled} labelled, draw {draw}"
+        sys.stderr.write(f"{name}, {time.monotonic() - start:.0f} s: {what}\n")
+
+    for rows in draws.run(cohort, given, tell):
+        named = rows.assign(labelled=labelled, draw=draw, steps=steps)
+        named = named[named["arm"].isin(ARMS)][[*KEYS, "label", "dice"]]
+        named.to_csv(file, mode="a", header=not file.exists(), index=False)
+    return labelled, draw
+
+
+def part_of(study: Study, labelled: int, draw: int) -> Path:
+    """Rows of a draw that is worked on in memory."""
+    return WORK / "parts" / f"{folder_of(study, labelled, draw)}.csv"
 
 
 def collected(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
@@ -320,6 +357,28 @@ def _numbers(text: str) -> Sequence[int]:
     return [int(word) for word in text.split(",")]
 
 
+def _found(
+    study: Study, missing: list[tuple[int, int]], options: argparse.Namespace
+) -> Iterator[pd.DataFrame]:
+    """Scores of the missing draws, each as soon as it is finished."""
+    if options.in_memory:
+        if not study.segments:
+            raise SystemExit(f"{study.name} learns classes: leave --in-memory out")
+        seeds = range(options.seeds)
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            begun = [
+                pool.submit(draw_in_memory, study, *job, options.steps, seeds) for job in missing
+            ]
+            for future in as_completed(begun):
+                yield pd.read_csv(part_of(study, *future.result()))
+        return
+    table = cohort_table(study) if missing and study.segments else pd.DataFrame()
+    work = partial(run_draw, study, table, options=options)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for job, _ in zip(missing, pool.map(lambda job: work(*job), missing), strict=True):
+            yield collected(study, *job, options)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the draws that are missing, print the tables, write them into the docs if asked."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -331,10 +390,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--steps", type=int, help="optimiser steps; those of the preset if left out"
     )
     parser.add_argument("--jobs", type=int, default=1, help="draws at once, for a GPU")
+    parser.add_argument("--in-memory", action="store_true", help="without files and tracking")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     study = STUDIES[options.data]
-    options.steps = options.steps or study.parameters["training"].steps
+    options.steps = options.steps or study.parameters.training.steps
     labelled = options.labelled or study.labelled
     if min(labelled) < FEWEST:
         raise SystemExit(
@@ -342,17 +402,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
     done = finished(known(study), options)
     missing = [(n, d) for d in range(options.draws) for n in labelled if (n, d) not in done]
-    table = cohort_table(study) if missing and study.segments else pd.DataFrame()
-
-    def work(job: tuple[int, int]) -> tuple[int, int]:
-        run_draw(study, table, *job, options)
-        return job
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for job in pool.map(work, missing):
-            study.results.parent.mkdir(exist_ok=True)
-            rows = pd.concat([known(study), collected(study, *job, options)])
-            rows.to_csv(study.results, index=False)
+    for rows in _found(study, missing, options):
+        study.results.parent.mkdir(exist_ok=True)
+        pd.concat([known(study), rows]).to_csv(study.results, index=False)
     results = known(study)
     results = results[results["steps"] == options.steps]
     if results.empty:

@@ -201,11 +201,10 @@ def test_a_network_learns_on_a_gpu_in_mixed_precision(precision: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "expected"), [("bf16-mixed", torch.bfloat16), ("auto", torch.float32)]
+    ("able", "expected"), [({"avx512_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)]
 )
-def test_half_precision_where_it_is_asked_for_and_never_for_the_warps(
-    monkeypatch, precision, expected
-):
+def test_half_precision_where_the_cpu_has_it_and_never_for_the_warps(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     warping, convolving = [], []
 
     class Watched(FakeWarps):
@@ -221,7 +220,7 @@ def test_half_precision_where_it_is_asked_for_and_never_for_the_warps(
         return result
 
     monkeypatch.setattr(QuickConv3d, "forward", watched)
-    config = QUICK.model_copy(update={"device": "cpu", "steps": 2, "precision": precision})
+    config = QUICK.model_copy(update={"device": "cpu", "steps": 2})
     trained = train_arm(Arm("dream", Watched(1.0)), segmentation(), config, 0)
     assert expected in convolving
     assert warping == [False, False]

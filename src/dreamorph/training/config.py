@@ -61,8 +61,8 @@ class TrainingConfig(Config):
         intensity: random changes of brightness in all arms but `none`; null for none at all.
         epoch_steps: optimiser steps between two entries of the epoch metrics.
         checkpoint_every: steps between checkpoints, rounded up to whole epochs.
-        precision: `auto` is mixed precision on a GPU and single precision elsewhere; `bf16-mixed`
-            is quicker on a CPU with instructions for bfloat16, but not repeatable to the last bit.
+        precision: `auto` is mixed precision on a GPU, and on a CPU that has instructions for
+            bfloat16; single precision elsewhere.
         device: `auto` takes a GPU where there is one.
         progress: show a progress bar.
     """

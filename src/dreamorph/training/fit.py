@@ -39,7 +39,7 @@ from dreamorph.training.seeding import seed_for, seeded
 logger = logging.getLogger(__name__)
 
 #: Counts up whenever the same arguments would give other weights.
-VERSION = 8
+VERSION = 9
 
 _LEARNERS: dict[str, type[Learner]] = {
     "segmentation": SegmentationLearner,
@@ -282,4 +282,12 @@ def _device(config: TrainingConfig) -> torch.device:
 def _precision(config: TrainingConfig, device: torch.device) -> str:
     if config.precision != "auto":
         return config.precision
-    return "16-mixed" if device.type == "cuda" else "32-true"
+    if device.type == "cuda":
+        return "16-mixed"
+    return "bf16-mixed" if _multiplies_bfloat16() else "32-true"
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for it; without them it is slower, not faster."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
