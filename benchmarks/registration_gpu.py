@@ -25,7 +25,7 @@ from benchmarks.cohorts import Pairing, Side, load_pairs
 from benchmarks.measures import dice, folded_share
 from benchmarks.registration import PAGE, as_markdown, write_section
 from benchmarks.tools import fireants_images, fireants_points
-from dreamorph.registration import RegistrationConfig, register
+from dreamorph.registration import RegistrationConfig, register, svf
 from dreamorph.registration.config import PRESETS
 from dreamorph.registration.folds import without_folds
 from dreamorph.registration.pyramid import Pairs, comparable, fill_beyond_mask
@@ -41,7 +41,7 @@ from dreamorph.spatial.transform import argmax_labels, one_hot
 
 LARGE = (128, 128, 128)
 #: Pairs at once, at the native size and at 128^3.
-BATCHES = ((1, 8, 64, 256), (1, 4, 16))
+BATCHES, LARGE_BATCHES = (1, 8, 64, 256), (1, 4, 16)
 #: Iterations of FireANTs' greedy at factors 4, 2, 1: of its own example, and about twice as many.
 ITERATIONS = ((100, 50, 20), (200, 100, 50))
 REPEATS = 3
@@ -78,15 +78,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--development", action="store_true", help="pairs for choosing parameters")
+    for name, sizes_of in (("--batches", BATCHES), ("--large-batches", LARGE_BATCHES)):
+        parser.add_argument(name, type=_numbers, default=sizes_of, help="pairs at once, as 1,8")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device on this machine: nothing was measured")
     bandwidth, arithmetic = memory_bandwidth(), arithmetic_rate()
     rows = []
-    for pairs, batches in zip(
-        sizes(load_pairs("hippocampus", options.pairs, options.development)), BATCHES, strict=True
-    ):
+    wanted = (options.batches, options.large_batches)
+    found = load_pairs("hippocampus", options.pairs, options.development)
+    for pairs, batches in zip(sizes(found), wanted, strict=True):
         affine = register(
             pairs.fixed.images, pairs.moving.images, RegistrationConfig(velocity=None), None, None,
             pairs.fixed.masks, pairs.moving.masks, pairs.spacing_mm,
@@ -107,6 +109,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.write(text)
     if options.write:
         write_section(PAGE, "gpu", text)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",") if word)
 
 
 def _peer() -> str:
@@ -142,6 +148,9 @@ def measured(batch: Batch, bandwidth: float, arithmetic: float) -> Iterator[dict
     }
     for name, config in configs.items():
         tools[name] = partial(partial, ours, batch, config)
+    tools["dreamorph default, deformable step, no step recorded"] = partial(
+        partial, unrecorded, batch, RegistrationConfig(affine=None)
+    )
     tools["dreamorph default, affine step too"] = partial(partial, ours, batch, whole)
     if find_spec("fireants") is not None:
         for iterations in ITERATIONS:
@@ -161,7 +170,7 @@ def measured(batch: Batch, bandwidth: float, arithmetic: float) -> Iterator[dict
             continue
         row["pairs/s"] = f"{len(batch.rows) / seconds:.1f}"
         row["peak memory, GB"] = f"{peak / 1e9:.2f}"
-        row |= judged(batch, points.cpu())
+        row |= judged(batch, points)
         del points
         if name in configs:
             least, operations = floor(tuple(batch.pairs.fixed.images.shape[2:]), configs[name])
@@ -189,6 +198,15 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     velocity = register_velocity(pairs, affine, config)
     eye = identity_affine(len(batch.rows), 3, DEVICE)
     return without_folds(SpatialTransform(eye, velocity, affine, pairs.shape, spacing)).points()
+
+
+def unrecorded(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
+    """As `ours`, every kernel launched by the interpreter."""
+    usual, svf.RECORDED_VOXELS = svf.RECORDED_VOXELS, 0
+    try:
+        return ours(batch, config)
+    finally:
+        svf.RECORDED_VOXELS = usual
 
 
 def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:
@@ -231,10 +249,13 @@ def judged(batch: Batch, points: torch.Tensor) -> dict[str, object]:
     scores, folds = [], []
     for place, row in enumerate(batch.rows[: len(pairs)]):
         box = (slice(None), slice(None), *pairs.fixed.box(row))
-        hot = one_hot(pairs.moving.labels[[row]], max(pairs.labels))
+        fixed, moving = (
+            side.labels[[row]].to(points.device) for side in (pairs.fixed, pairs.moving)
+        )
+        hot = one_hot(moving, max(pairs.labels))
         there = points[[place]][box]
         moved = argmax_labels(sample(hot, there, edges))
-        scores.append(dice(pairs.fixed.labels[[row]][box], moved, pairs.labels))
+        scores.append(dice(fixed[box], moved, pairs.labels))
         folds.append(folded_share(there, pairs.spacing_mm))
     return {
         "Dice": f"{np.mean(scores):.3f}",

@@ -1,5 +1,7 @@
 """Batched deformable registration by gradient descent on a smoothed velocity field."""
 
+from math import prod
+
 import torch
 
 from dreamorph.registration.config import RegistrationConfig, VelocityConfig
@@ -9,6 +11,9 @@ from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import coarse_shape, points_like, resample, sample
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.velocity import exp_velocity
+
+#: Voxels of a batch from which a GPU's kernels outlast their launches: no use in recording them.
+RECORDED_VOXELS = 2**23
 
 
 def register_velocity(
@@ -35,7 +40,8 @@ def register_velocity(
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
         level = _Level(pairs.at(factor), affine, config, how)
-        raw = minimise(raw, level.loss, how.step_mm, iterations)
+        small = batch * prod(level.pairs.shape) < RECORDED_VOXELS
+        raw = minimise(raw, level.loss, how.step_mm, iterations, record=small)
     return gaussian_smooth(raw, how.sigma)
 
 
