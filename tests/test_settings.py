@@ -44,6 +44,8 @@ def loader(conf: Path, env: str | None = None, **runtime: Any) -> StudyConfigLoa
         (None, {"cohort": {"path": "/data/adrenal_64.npz"}}, "adrenal_64"),
         (None, {"cohort": {"path": "/data/Set.v2"}}, "Set.v2"),
         ("plain", {"cohort": {"path": "/data/x"}}, "x"),
+        (None, {"cohort": {"manifest": "/data/my_study.csv"}}, "my_study"),
+        (None, {"cohort": {"manifest": "/data/a.csv", "path": "/data/b"}}, "a"),
         (None, {"cohort": {"other": 1}}, "simulated"),
         (None, {"study": 7}, "7"),
         (None, {"study": "../../etc"}, "etc"),
@@ -55,6 +57,12 @@ def test_the_study_keeps_results_apart(
     made = loader(conf, env, **runtime)
     assert made.study() == study
     assert made["catalog"]["a"]["filepath"] == f"data/{study}/a"
+
+
+def test_a_cohort_of_the_parameter_files_names_its_study(conf: Path) -> None:
+    (conf / "local" / "parameters.yml").write_text("cohort: {path: /data/ward_7}")
+    assert loader(conf).study() == "ward_7"
+    assert loader(conf, study="mine").study() == "mine"
 
 
 def test_an_environment_changes_single_parameters(conf: Path) -> None:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from dreamorph.errors import ParameterError
@@ -20,7 +20,8 @@ class StudyConfigLoader(OmegaConfigLoader):
     """Kedro's loader, which also knows the study: `${study:}` in the catalog keeps results apart.
 
     The study is, in this order: the runtime parameter `study`; `study` in the environment's own
-    globals.yml; the last name of a `cohort.path` given at run time; `study` of the base globals.
+    globals.yml; the last name of `cohort.manifest` or `cohort.path`, given at run time or in the
+    parameters; `study` of the base globals.
     Raises ParameterError for an environment that does not exist.
     """
 
@@ -32,14 +33,22 @@ class StudyConfigLoader(OmegaConfigLoader):
     def study(self) -> str:
         """The study's name, safe as a folder's name."""
         given = self.runtime_params or {}
-        cohort = given.get("cohort")
-        path = cohort.get("path") if isinstance(cohort, dict) else None
         name = given.get("study") or self._environment_study()
-        if not name and path:
+        path = None if name else self._cohort()
+        if path:
             folder = Path(str(path)).expanduser().resolve()
             name = folder.stem if folder.suffix in _FILES else folder.name
         name = str(name or (self["globals"] or {}).get("study") or "")
         return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "study"
+
+    def _cohort(self) -> Any:
+        """What the parameters name as the cohort; real patients are never called simulated."""
+        try:
+            cohort = self["parameters"].get("cohort")
+        except MissingConfigException:
+            return None
+        known = cohort if isinstance(cohort, dict) else {}
+        return known.get("manifest") or known.get("path")
 
     def _environment_study(self) -> Any:
         environment = self.env or self.default_run_env

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from dreamorph.errors import DreamError
 from dreamorph.hallucination import AuditConfig, Gate, gate, rejection_counts
+from dreamorph.hallucination.config import GATE_FIELDS
 from dreamorph.hallucination.gate import GATE_COLUMNS
 from tests.hallucination.worlds import make_dreams, warps
 
@@ -49,6 +51,18 @@ def test_batches_do_not_matter(world, judge):
     two = world.evidence.dreams.select(slice(2))
     again = gate(two, world.evidence.reals, world.evidence.pairs, AuditConfig())
     assert whole.iloc[:2].equals(again)
+
+
+def test_the_gate_reads_no_more_of_the_audit_than_is_said(world):
+    """Dreams are judged anew only when one of these changes."""
+    known = AuditConfig()
+    assert set(known.of_the_gate()) == GATE_FIELDS
+    assert known.of_the_gate() == AuditConfig(remove_min_dice=0.1, seed=3).of_the_gate()
+    assert known.of_the_gate() != AuditConfig(topology_controls=3).of_the_gate()
+    only = SimpleNamespace(**{name: getattr(known, name) for name in GATE_FIELDS})
+    dreams = world.evidence.dreams.select(slice(3))
+    judged = Gate(world.evidence.reals, world.evidence.pairs, only, "prior0").judge(dreams)
+    assert len(judged) == 3
 
 
 def test_provenance_can_be_left_to_the_audit(world):

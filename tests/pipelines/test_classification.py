@@ -75,6 +75,7 @@ def test_a_logged_classifier_loads_back(classified: Workplace) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{classified.root / 'mlruns' / 'mlflow.db'}")
     assert "model_error" not in nested["dream"].data.tags
     model = mlflow.pytorch.load_model(nested["dream"].data.tags["model_uri"])
-    logits = model(torch.zeros(3, 1, SIZE, SIZE, SIZE))
-    assert logits.shape == (3, 2)
-    assert bool(torch.isfinite(logits).all())
+    for shape in ((SIZE, SIZE, SIZE), (SIZE + 8, SIZE, SIZE + 5)):
+        logits = model(torch.zeros(3, 1, *shape))
+        assert logits.shape == (3, 2)
+        assert bool(torch.isfinite(logits).all())

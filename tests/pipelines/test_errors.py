@@ -39,6 +39,10 @@ def one_subject(folder: Path) -> None:
     write_cohort(folder, subjects=1)
 
 
+def three_subjects(folder: Path) -> None:
+    write_cohort(folder, n=3)
+
+
 def no_label(folder: Path) -> None:
     write_cohort(folder, labelled=False)
 
@@ -71,6 +75,11 @@ def one_class(folder: Path) -> None:
             one_subject,
             r"cohort.path=study,cohort.subject.regex=(s\d)_",
             ["only one labelled subject", "expected at least 2"],
+        ),
+        (
+            three_subjects,
+            "cohort.path=study",
+            ["at least 3 volumes", "2 to train, 0"],
         ),
         (no_label, "cohort.path=study", ["no case has a label map or class"]),
         (all_corrupt, "cohort.path=study", ["usable cases: 0"]),

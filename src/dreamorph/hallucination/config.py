@@ -4,7 +4,7 @@ Most rules need no number: the same quantity is measured real against real, one 
 and the dreams must stay inside that range. The numbers below are what remains.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,6 +12,14 @@ from dreamorph.config import Config
 
 Stage = Literal["dreams", "nets"]
 Severity = Literal["gate", "claim"]
+
+#: Parameters that decide about a single dream.
+GATE_FIELDS = {
+    "provenance_tolerance",
+    "topology_sigma_voxels",
+    "topology_controls",
+    "gate_provenance",
+}
 
 #: The checks that must be present, kept apart from the registry: a check that vanishes is missed.
 EXPECTED: dict[Stage, tuple[str, ...]] = {
@@ -94,6 +102,10 @@ class AuditConfig(Config):
 
     gate_provenance: bool = True
     """Also recompute image and label of every dream in the gate (about a third of its time)."""
+
+    def of_the_gate(self) -> dict[str, Any]:
+        """What the gate reads: dreams are judged anew when one of these changes, and no other."""
+        return self.model_dump(mode="json", include=GATE_FIELDS)
 
     @field_validator("severity")
     @classmethod

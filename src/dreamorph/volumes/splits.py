@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 TRAIN, UNLABELLED, TEST = SPLITS = ("train", "unlabelled", "test")
 UNUSED = "unused"
+#: Volumes that a prior can be learned from, labelled or not.
+FEWEST_MEMBERS = 3
 SPLIT_COLUMNS = (*GOOD_COLUMNS, "labelled")
 
 Quota = dict[str, int]
@@ -73,6 +75,18 @@ def check_disjoint(table: pd.DataFrame) -> None:
                 f"expected every subject in one split only, but {len(leaks)} {what} are in"
                 f" several, for example {leaks[0]} in {where}"
             )
+
+
+def check_members(table: pd.DataFrame) -> None:
+    """Raise CohortError where too few volumes train or are unlabelled to learn a prior from."""
+    counts = Counter(str(split) for split in table["split"])
+    members = counts[TRAIN] + counts[UNLABELLED]
+    if members < FEWEST_MEMBERS:
+        raise CohortError(
+            f"how the anatomy varies is learned from at least {FEWEST_MEMBERS} volumes beside those"
+            f" for testing, but there are {counts[TRAIN]} to train, {counts[UNLABELLED]} unlabelled"
+            f" and {counts[TEST]} for testing: add unlabelled volumes, or lower split.test_subjects"
+        )
 
 
 def _check_labels(cases: Sequence[Mapping[str, Any]], quarantine: pd.DataFrame | None) -> None:
@@ -159,7 +173,7 @@ def _quota(labelled: int, bare: int, config: SplitConfig, context: str) -> Quota
     if train is None and test is not None:
         train = free - test
     if train is None:
-        train = min(max(1, round(config.train_fraction * free)), free - 1)
+        train = min(max(FEWEST_MEMBERS, round(config.train_fraction * free)), free - 1)
     if test is None:
         test = free - train
     if train < 1 or test < 1 or train + test > free:

@@ -14,7 +14,7 @@ from dreamorph.volumes.config import CohortConfig, SplitConfig
 from dreamorph.volumes.preprocess import preprocess
 from dreamorph.volumes.records import CohortFacts, Scan, Validation
 from dreamorph.volumes.scan import scan
-from dreamorph.volumes.splits import assign_splits
+from dreamorph.volumes.splits import assign_splits, check_members
 from dreamorph.volumes.validation import validate
 
 
@@ -52,6 +52,7 @@ def split_cases(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Decide by subject who trains, who stays unlabelled and who tests."""
     table = assign_splits(validation.good, split, validation.quarantine)
+    check_members(table)
     public = table[["case", "subject", "class", "split", "labelled"]]
     return table, public, validation.facts.model_dump(mode="json")
 

@@ -39,7 +39,8 @@ def plan_arms(
     arms = _arms(cohort, prior, dream_table, choice, training, affine, elastic)
     marks = list(cohort.table.loc[cohort.indices("train"), "fingerprint"])
     data = training_data(cohort)
-    shared = training.model_dump(mode="json", exclude={"arms", "seeds", "progress", "device"})
+    apart = {"arms", "seeds", "progress", "device", "checkpoint_every"}
+    shared = training.model_dump(mode="json", exclude=apart)
     given = (TRAINING, shared, marks, data.classes, data.n_outputs)
     rows = [
         {

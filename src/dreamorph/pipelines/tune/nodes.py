@@ -54,8 +54,8 @@ def plan_tuning(
         return pd.DataFrame(columns=PLAN_COLUMNS)
     given = (
         VERSION, TRAINING, DREAMING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
-        shortened(training, tuning).model_dump(mode="json", exclude={"device"}),
-        affine, elastic.sigma_mm, dreaming.scale, audit, tuning.pool,
+        shortened(training, tuning).model_dump(mode="json", exclude={"device", "checkpoint_every"}),
+        affine, elastic.sigma_mm, dreaming.scale, audit.of_the_gate(), tuning.pool,
         list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
     )  # fmt: skip
     marks = [fingerprint(sorted(held_out), *given) for held_out in folds]
