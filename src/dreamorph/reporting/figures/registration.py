@@ -16,6 +16,8 @@ from dreamorph.spatial import SpatialTransform
 _FIXED_LINE = {"colour": "white", "style": (0, (1, 1.2)), "width": 0.9}
 _TILES = 8
 _KINDS = (("labelled", "#d55e00", "o"), ("unlabelled", "#0072b2", "^"))
+#: The axis of the inverse errors reaches at least this far, so that noise looks like noise.
+_LEAST_RANGE_MM = 0.01
 
 
 @styled
@@ -74,7 +76,7 @@ def quality(inputs: ReportInputs) -> Figure | str:
         ax.set_title(title)
     _single(axes[-2], inputs.pairs, ["inverse_error_mm"], ["there and\nback"])
     axes[-2].set_title("Inverse error (mm)")
-    axes[-2].set_ylim(bottom=0)
+    axes[-2].set_ylim(0, max(_LEAST_RANGE_MM, axes[-2].get_ylim()[1]))
     extremes = ["log_jacobian_min", "log_jacobian_max"]
     _single(axes[-1], inputs.pairs, extremes, ["largest\nshrinkage", "largest\ngrowth"])
     axes[-1].set_title("Log volume change")

@@ -13,6 +13,8 @@ from dreamorph.reporting.wording import MINUS, TIMES
 _EXAMPLES = 2
 _MOST_SVG_POINTS = 250
 _MOST_FAILED = 40
+#: Errors below this are not told apart.
+_FINEST_MM = 0.001
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 
@@ -70,7 +72,7 @@ def _summary(pairs: pd.DataFrame) -> Listed:
                 _change(own, "similarity"),
                 _change(own, "dice"),
                 int((own["folded_voxels"] > 0).sum()),
-                float(own["inverse_error_mm"].median()),
+                _millimetres(float(own["inverse_error_mm"].median())),
                 int((own["set_aside"].fillna("") != "").sum()),
             ]
         )
@@ -80,6 +82,10 @@ def _summary(pairs: pd.DataFrame) -> Listed:
         rows,
         "No pair was registered.",
     )
+
+
+def _millimetres(value: float) -> str:
+    return f"< {_FINEST_MM:g}" if value < _FINEST_MM else number(value)
 
 
 def _change(pairs: pd.DataFrame, name: str) -> str:
