@@ -25,7 +25,7 @@ run: .venv/.ready-to-run
 	@echo "compare runs: make dashboard"
 
 test: lint
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.ready-to-test
 	$(BIN)/ruff check .

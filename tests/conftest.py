@@ -45,13 +45,7 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a process, and skip those marked gpu where there is no GPU.
-
-    Tests of a file share what they set up, and all that look at the one finished run share that.
-    """
-    for item in items:
-        looks = "finished" in getattr(item, "fixturenames", ()) and "pipelines" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("finished" if looks else str(item.path)))
+    """Tests marked gpu are skipped, with the reason, where there is no GPU."""
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device on this machine")

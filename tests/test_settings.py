@@ -14,7 +14,7 @@ def conf(tmp_path: Path) -> Path:
     files = {
         "base/globals.yml": "study: simulated",
         "base/catalog.yml": "a: {type: x, filepath: 'data/${study:}/a'}",
-        "base/parameters.yml": "a: {b: 1, c: 2}",
+        "base/parameters.yml": "a: {b: 1, c: 2}\ntitle: '${study:}'",
         "hippocampus/globals.yml": "study: hippocampus",
         "hippocampus/parameters.yml": "a: {b: 3}",
         "plain/parameters.yml": "a: {b: 4}",
@@ -62,6 +62,7 @@ def test_the_study_keeps_results_apart(
 def test_a_cohort_of_the_parameter_files_names_its_study(conf: Path) -> None:
     (conf / "local" / "parameters.yml").write_text("cohort: {path: /data/ward_7}")
     assert loader(conf).study() == "ward_7"
+    assert loader(conf)["parameters"]["title"] == "ward_7"
     assert loader(conf, study="mine").study() == "mine"
 
 

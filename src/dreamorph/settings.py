@@ -25,6 +25,8 @@ class StudyConfigLoader(OmegaConfigLoader):
     Raises ParameterError for an environment that does not exist.
     """
 
+    _asked = False
+
     def __init__(self, conf_source: str | Path, env: str | None = None, **kwargs: Any) -> None:
         _check_environment(Path(conf_source), env)
         super().__init__(conf_source, env, **kwargs)
@@ -43,10 +45,15 @@ class StudyConfigLoader(OmegaConfigLoader):
 
     def _cohort(self) -> Any:
         """What the parameters name as the cohort; real patients are never called simulated."""
+        if self._asked:  # by the parameters themselves, while they are read
+            return None
+        self._asked = True
         try:
             cohort = self["parameters"].get("cohort")
         except MissingConfigException:
             return None
+        finally:
+            self._asked = False
         known = cohort if isinstance(cohort, dict) else {}
         return known.get("manifest") or known.get("path")
 

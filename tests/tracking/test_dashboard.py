@@ -38,8 +38,10 @@ def test_a_port_that_is_taken() -> None:
     assert dashboard._free_port(None) >= 5000
 
 
+#: A shell's job in the background ignores interruptions, and hands that on; the server must not.
 SERVE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dreamorph.tracking.dashboard import serve
 serve(sys.argv[1], "test", None, announce=lambda line: print(line, flush=True))
 """
@@ -64,7 +66,7 @@ def test_the_server_shows_the_experiment_and_ends_cleanly(
     started = psutil.Process(process.pid).children(recursive=True)
     assert len(started) <= 4
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     _, alive = psutil.wait_procs(started, timeout=10)
     assert not alive
     assert "dashboard ended" in process.stdout.read()
