@@ -246,6 +246,41 @@ def test_another_start_rescues_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart.mean() < 0.3
 
 
+def test_volumes_that_do_not_look_alike_are_reported() -> None:
+    """Two unrelated textures, and one that is only moved: the first pair is not to be trusted."""
+    fixed, moving = texture((40, 40, 40), seed=1, batch=2), texture((40, 40, 40), seed=2, batch=2)
+    fixed[1] = moving[1].roll((2, -1, 1), dims=(1, 2, 3))
+    result = register(fixed, moving, AFFINE)
+    assert result.failed == (True, False)
+    assert "do not look alike" in result.failures[0]
+    trusting = AFFINE.model_copy(update={"affine": AffineConfig(least_correlation=-1.0)})
+    assert register(fixed, moving, trusting).failed == (False, False)
+
+
+def test_volumes_that_do_not_look_alike_keep_the_best_map_found() -> None:
+    fixed, moving = texture((40, 40, 40), seed=1), texture((40, 40, 40), seed=2)
+    result = register(fixed, moving, AFFINE)
+    assert result.failed == (True,)
+    assert not torch.equal(result.affine[0], torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.usefixtures("real_data")
+def test_scans_of_different_parts_of_the_body_are_reported() -> None:
+    """Of four CT pairs some end where no bone meets bone, and these are named, no others."""
+    pairs = load_pairs("ct", 4, development=True)
+    fixed, moving = pairs.fixed, pairs.moving
+    result = register(
+        fixed.images, moving.images, AFFINE, None, None, fixed.masks, moving.masks,
+        pairs.spacing_mm,
+    )  # fmt: skip
+    (bone,) = pairs.labels
+    met = result.warp((moving.labels == bone).byte(), labels=True)
+    meets = [bool(one > 0.1) for one in hard_dice((fixed.labels == bone).byte(), met)]
+    assert meets == [not failed for failed in result.failed]
+    assert any(result.failed)
+    assert not all(result.failed)
+
+
 def test_a_failed_pair_is_set_aside_with_its_reason() -> None:
     plan = pd.DataFrame({"fixed": [0], "moving": [1], "kind": ["labelled"]})
     quality = {"similarity": 0.8, "dice": 0.7, "folded": 0, "inverse_error_mm": 0.01}

@@ -31,7 +31,8 @@ class AffineResult:
 
     Attributes:
         matrices: `(B, n, n)` float64 from fixed to moving points in grid millimetres.
-        failures: B reasons, empty where a map is fine. A failed pair keeps the given alignment.
+        failures: B reasons, empty where a map is fine. A failed pair keeps the given alignment;
+            one whose volumes are not alike keeps the best map found, which is not to be trusted.
     """
 
     matrices: torch.Tensor
@@ -43,10 +44,10 @@ def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
 
     Starts: the given alignment; the centres of mass over each other; and, where a coarse look finds
     it clearly better than both, the best of several turns about that centre. All are optimised side
-    by side for a while and the best goes on. Where the final map is bad (volume change, overlap, or
-    worse agreement than the given alignment), the other starts are carried through as well. If none
-    ends well, the pair keeps the given alignment and the reason is reported. What is tried for a
-    pair depends on that pair alone.
+    by side for a while and the best goes on. Where the final map is bad (volume change, overlap,
+    worse agreement than the given alignment, or volumes that do not look alike under it), the other
+    starts are carried through as well. If none ends well, the reason is reported. What is tried for
+    a pair depends on that pair alone.
     """
     how = config.affine or AffineConfig()
     matrices = identity_affine(len(pairs), len(pairs.shape), pairs.fixed.device)
@@ -91,8 +92,11 @@ def _register_alike(
     everyone = torch.arange(len(pairs), device=starts.device)
     log = search.finish(everyone, best, trial)
     failures = search.faults(everyone, log)
-    for b in [b for b, failure in enumerate(failures) if failure]:
+    doubts = search.doubts(everyone, log)
+    for b in [b for b in range(len(pairs)) if failures[b] or doubts[b]]:
         log[b], failures[b] = search.retry(owners == b, owners, logs, trial, failures[b])
+        if not failures[b]:
+            failures[b] = search.doubts(everyone[[b]], log[[b]])[0]
     return affine_exp(log), failures
 
 
@@ -170,6 +174,21 @@ class _Search:
             for d, o, r, f, g in zip(determinants, overlaps, reachable, found, given, strict=True)
         ]
 
+    def doubts(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
+        """Which candidates bring nothing together that looks alike; empty where something does."""
+        if self.config.similarity != "lncc":
+            return [""] * len(log)
+        finest = list(self.levels)[-1]
+        with torch.no_grad():
+            alike = _Agreement(self.levels[finest].take(owners), self.config).local(log)
+        least = self.how.least_correlation
+        return [
+            ""
+            if one >= least
+            else f"the volumes do not look alike: local correlation {one:.2f}, {least:g} is needed"
+            for one in alike.tolist()
+        ]
+
     def _fault(
         self, determinant: float, overlap: float, reachable: float, found: float, given: float
     ) -> str:
@@ -202,6 +221,11 @@ class _Agreement:
         """The same of maps with these logarithms."""
         return self(affine_exp(log), affine_exp(-log))
 
+    def local(self, log: torch.Tensor) -> torch.Tensor:
+        """Its local part alone."""
+        there, back = self.there.moved(affine_exp(log)), self.back.moved(affine_exp(-log))
+        return 0.5 * (self.there.local(there) + self.back.local(back))
+
 
 class _OneWay:
     """Agreement `(B,)` within the fixed mask under maps `(B, n, n)`."""
@@ -223,8 +247,12 @@ class _OneWay:
         self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
         self.signed = config.similarity == "lncc"
 
+    def moved(self, matrix: torch.Tensor) -> torch.Tensor:
+        """The moving volumes on the box of the fixed ones."""
+        return sample(self.moving, self.points, self.extent_mm, affine=matrix)
+
     def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
-        moved = sample(self.moving, self.points, self.extent_mm, affine=matrix)
+        moved = self.moved(matrix)
         agreement = self.local(moved)
         if self.signed:
             agreement = agreement + correlation(self.fixed, moved, self.mask)

@@ -42,6 +42,9 @@ class AffineConfig(Config):
         step_mm: first step length, as the motion of a point halfway to the grid's border.
         max_volume_change: largest accepted determinant, and one over the smallest.
         least_overlap: smallest accepted share of either foreground that meets the other one.
+        least_correlation: smallest accepted local correlation under the map, mean of both ways, on
+            the finest of these levels, for `lncc`. Pairs of the same anatomy come to .5 and more,
+            scans of different parts of the body to .2 to .4.
         turns_degrees: rotations about each axis tried from the centres of mass, besides none; less
             than half a turn.
     """
@@ -51,6 +54,7 @@ class AffineConfig(Config):
     step_mm: float = Field(default=1.0, gt=0)
     max_volume_change: float = Field(default=3.0, gt=1)
     least_overlap: float = Field(default=0.3, ge=0, lt=1)
+    least_correlation: float = Field(default=0.38, ge=-1, lt=1)
     turns_degrees: tuple[float, ...] = (-30.0, -15.0, 15.0, 30.0)
 
     @model_validator(mode="after")

@@ -27,8 +27,9 @@ class RegistrationResult:
 
     Attributes:
         transform: the maps, in grid millimetres (see `dreamorph.spatial`).
-        failures: one text a pair: why its affine step failed from every start, so that it keeps
-            the given alignment; empty where it did not.
+        failures: one text a pair: why its affine step failed from every start; empty where it did
+            not. The pair keeps the given alignment, or, where its volumes do not look alike under
+            any map, the best one found.
     """
 
     transform: SpatialTransform
