@@ -1,7 +1,7 @@
 """Handwritten digits: data, class-wise priors, and the random warps of every arm, all in 2D."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +105,23 @@ class DigitDreams:
         velocity = self.pool[self.classes[members], pick]
         eye = identity_affine(len(members), 2)
         return members, SpatialTransform(eye, velocity, eye, SHAPE, SPACING)
+
+
+class SummedWarps:
+    """Random warps on top of dreams: the velocities added, so that one flow carries both."""
+
+    def __init__(self, dreams: WarpSampler, random: WarpSampler) -> None:
+        self.dreams, self.random = dreams, random
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """See `WarpSampler.sample`."""
+        sources, dreamt = self.dreams.sample(members, generator)
+        _, added = self.random.sample(members, generator)
+        if dreamt.velocity is None or added.velocity is None:
+            raise ValueError("both kinds of warps need a velocity")
+        return sources, replace(dreamt, velocity=dreamt.velocity + added.velocity)
 
 
 def random_warps(energy: float, sigma_mm: float) -> WarpSampler:

@@ -29,7 +29,7 @@ from dreamorph.volumes.splits import assign_splits
 from dreamorph.volumes.validation import validate
 
 #: Trained first what the question is about.
-ORDER = ("elastic", "dream", "mix", "classic", "none")
+ORDER = ("elastic", "dream", "learned", "classic", "none")
 
 
 class Kept(dict[str, Any]):

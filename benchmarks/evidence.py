@@ -53,13 +53,13 @@ with KedroSession.create(root, env=env, runtime_params=json.loads(params)) as se
 """
 #: Labelled volumes that a prior can be learned from, and a gate set.
 FEWEST = 3
-TRAINED = ("none", "classic", "elastic", "dream", "mix")
+TRAINED = ("none", "classic", "elastic", "dream", "learned")
 ARMS = (*TRAINED, "gated", "atlas", "gated+atlas", "shape_features")
 NAMES = {
     "atlas": "multi-atlas fusion",
     "shape_features": "plain classifier on shape features",
     "elastic": "tuned random warps",
-    "mix": "dreams and random warps",
+    "learned": "tuned warps in learned directions",
     "gated": "gated dreams",
     "gated+atlas": "gated dreams, averaged with fusion",
 }
@@ -348,7 +348,7 @@ def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> I
     for measure in study.measures:
         yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
         yield as_markdown(summary(results, measure)) + "\n"
-    for arm in ("dream", "mix", "gated"):
+    for arm in ("dream", "learned", "gated"):
         if arm in set(results["arm"]):
             yield f"\n{as_markdown(worth(results, arm, study.measures[0]))}\n"
 

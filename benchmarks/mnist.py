@@ -34,6 +34,7 @@ from benchmarks.digits import (
     SIDE,
     DigitDreams,
     Digits,
+    SummedWarps,
     learn_deviations,
     load_digits,
     random_warps,
@@ -45,7 +46,6 @@ from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.fingerprint import fingerprint
 from dreamorph.spatial import sample
 from dreamorph.training import MixedWarps
-from dreamorph.training.mixing import SummedWarps
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence.md"

@@ -234,16 +234,16 @@ def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
     table["class"] = table["class"].astype(str)
 
     def keys(arm: str, energy: float, mixed: float = 1.0) -> dict[str, str]:
-        choice = {"elastic_energy": energy, "mix_energy": mixed, "recommended_arm": arm}
+        choice = {"elastic_energy": energy, "learned_energy": mixed, "recommended_arm": arm}
         plan = plan_arms(cohort, prior, table, choice, p.training, p.affine_warps, p.elastic_warps)
         return dict(zip(plan["arm"], plan["key"], strict=True))
 
-    one, two = keys(NOT_CHOSEN, 1.0), keys("mix", 2.0)
+    one, two = keys(NOT_CHOSEN, 1.0), keys("learned", 2.0)
     assert set(one) == set(p.training.arms)
-    assert set(two) == {*p.training.arms, "mix"}
+    assert set(two) == {*p.training.arms, "learned"}
     assert [arm for arm in one if one[arm] != two[arm]] == ["elastic"]
-    three = keys("mix", 2.0, 4.0)
-    assert [arm for arm in two if two[arm] != three[arm]] == ["mix"]
+    three = keys("learned", 2.0, 4.0)
+    assert [arm for arm in two if two[arm] != three[arm]] == ["learned"]
 
 
 def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> None:

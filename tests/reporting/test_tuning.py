@@ -14,6 +14,7 @@ CHOICE = {
     "recommended_arm": "dream",
     "choice_reason": "dream leads by more than one standard error",
     "elastic_energy": 2.0,
+    "learned_energy": 4.0,
 }
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamorph.dreaming import AffineWarpConfig, Dreamer, ElasticWarpConfig
+from dreamorph.dreaming import AffineWarpConfig, Dreamer, ElasticWarpConfig, LearnedWarps
 from dreamorph.errors import TrainingError
-from dreamorph.prior import DeformationPrior
+from dreamorph.prior import DeformationPrior, PriorConfig
 from dreamorph.spatial import gaussian_smooth
 from dreamorph.training.arms import Material
 
@@ -25,7 +25,15 @@ def material() -> Material:
     recipes = Dreamer(prior).recipes(12, range(4), torch.Generator().manual_seed(1))
     spacing = (2.0, 2.0, 2.0)
     return Material(
-        SHAPE, spacing, cases[:4], prior, tuple(recipes), STILL, ElasticWarpConfig(), 1.0
+        SHAPE,
+        spacing,
+        cases[:4],
+        (None,) * 4,
+        prior,
+        tuple(recipes),
+        STILL,
+        ElasticWarpConfig(),
+        1.0,
     )
 
 
@@ -61,15 +69,44 @@ def test_random_warps_are_as_strong_as_the_dreams_times_their_energy(material: M
     assert energy(drawn(louder, "elastic")[1]) == pytest.approx(4 * energy(random), rel=1e-4)
 
 
-def test_mix_puts_a_random_warp_on_top_of_every_dream(material: Material) -> None:
-    quiet = replace(material, elastic=ElasticWarpConfig(energy=1e-12))
-    _, dreams = drawn(quiet, "mix")
-    pool = torch.cat([drawn(material, "dream", seed=seed)[1] for seed in (5, 6, 7)])
-    apart = [(pool - one).square().mean() for one in dreams[:20]]
-    nearest = torch.stack([(pool - one).square().flatten(1).mean(1).min() for one in dreams[:20]])
-    assert nearest.max() < 1e-6 * torch.stack(apart).max()
-    _, both = drawn(material, "mix")
-    assert energy(both) == pytest.approx(energy(dreams) + material.strength.energy, rel=0.2)
+def test_learned_warps_keep_the_volume_and_are_as_strong_as_asked(material: Material) -> None:
+    sources, learned = drawn(material, "learned")
+    assert torch.equal(sources, MEMBERS.repeat(16))
+    assert energy(learned) == pytest.approx(material.strength.energy, rel=0.3)
+    louder = drawn(material.with_energy(4.0), "learned")[1]
+    assert energy(louder) == pytest.approx(4 * energy(learned), rel=1e-4)
+    assert learned.mean(0).square().mean() < 0.2 * learned.square().mean()
+
+
+def test_learned_warps_go_where_the_population_goes() -> None:
+    """Twelve members that differ along one field only: so do the warps."""
+    generator = torch.Generator().manual_seed(3)
+    mode = gaussian_smooth(torch.randn(1, 3, *COARSE, generator=generator), 2.0)
+    noise = gaussian_smooth(torch.randn(12, 3, *COARSE, generator=generator), 2.0)
+    fields = 6 * torch.randn(12, 1, 1, 1, 1, generator=generator) * mode + 0.1 * noise
+    prior = DeformationPrior().fit(fields, EXTENT)
+    warps = LearnedWarps(prior, [None] * 12, SHAPE, (2.0,) * 3, 5.0)
+    velocity = warps.sample(torch.arange(12), generator)[1].velocity
+    assert velocity is not None
+    along = (velocity * mode / mode.square().sum().sqrt()).flatten(1).sum(1).square()
+    assert float((along / velocity.square().flatten(1).sum(1)).median()) > 0.8
+
+
+def test_learned_warps_are_of_the_class_of_the_volume(material: Material) -> None:
+    """Half of the members vary along one axis only, half along another one."""
+    fields = material.prior.fields.clone()
+    fields[:3, 1:], fields[3:, :2] = 0, 0
+    classes = ["a"] * 3 + ["b"] * 3
+    config = PriorConfig(class_pooling=1e-9)
+    prior = DeformationPrior(config).fit(
+        fields, EXTENT, members=list(material.prior.members), classes=classes
+    )
+    warps = LearnedWarps(prior, classes, SHAPE, (2.0,) * 3, 1.0)
+    _, transform = warps.sample(torch.tensor([0] * 16 + [5] * 16), torch.Generator().manual_seed(0))
+    assert transform.velocity is not None
+    first, last = transform.velocity.square().mean(dim=(2, 3, 4)).reshape(2, 16, 3).mean(1)
+    assert first[0] > 2 * first[2]
+    assert last[2] > 2 * last[0]
 
 
 def test_the_fraction_leaves_the_rest_unwarped(material: Material) -> None:
@@ -79,17 +116,17 @@ def test_the_fraction_leaves_the_rest_unwarped(material: Material) -> None:
 
 
 def test_fingerprints_follow_what_shapes_an_arm(material: Material) -> None:
-    names = ("none", "classic", "elastic", "dream", "mix")
+    names = ("none", "classic", "elastic", "dream", "learned")
     louder = replace(material, elastic=ElasticWarpConfig(energy=2.0))
     changed = [n for n in names if louder.arm(n).fingerprint != material.arm(n).fingerprint]
-    assert changed == ["elastic", "mix"]
+    assert changed == ["elastic", "learned"]
     fewer = replace(material, recipes=material.recipes[:-1])
     changed = [n for n in names if fewer.arm(n).fingerprint != material.arm(n).fingerprint]
-    assert changed == ["elastic", "dream", "mix"]
+    assert changed == ["elastic", "dream", "learned"]
     assert len({material.arm(n).fingerprint for n in names}) == len(names)
 
 
-@pytest.mark.parametrize("name", ["elastic", "dream", "mix"])
+@pytest.mark.parametrize("name", ["elastic", "dream", "learned"])
 def test_without_an_accepted_dream_nothing_that_needs_one_is_made(
     material: Material, name: str
 ) -> None:

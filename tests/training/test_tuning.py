@@ -49,12 +49,12 @@ def test_the_best_strength_of_random_warps_is_taken() -> None:
 
 
 def test_dreams_are_recommended_only_with_a_lead_of_a_standard_error() -> None:
-    clear = scores(**{"elastic_1": 0.40, "dream_1": 0.45, "mix_1": 0.43})
+    clear = scores(**{"elastic_1": 0.40, "dream_1": 0.45, "learned_1": 0.43})
     assert choose(clear, 1.0).recommended == "dream"
-    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.402, "mix_1": 0.401})
+    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.402, "learned_1": 0.401})
     assert choose(slight, 1.0).recommended == "elastic"
-    mixed = scores(**{"elastic_1": 0.40, "dream_1": 0.39, "mix_1": 0.45})
-    assert choose(mixed, 1.0).recommended == "mix"
+    mixed = scores(**{"elastic_1": 0.40, "dream_1": 0.39, "learned_1": 0.45})
+    assert choose(mixed, 1.0).recommended == "learned"
 
 
 def test_the_reason_names_the_lead_and_its_error() -> None:
@@ -68,7 +68,7 @@ def test_the_reason_names_the_lead_and_its_error() -> None:
 def test_too_few_held_out_subjects_choose_nothing() -> None:
     table = scores(**{"elastic_2": 0.1, "dream_1": 0.9})
     choice = choose(table[table["subject"].isin(["a", "b"])], 0.7)
-    assert (choice.energies, choice.recommended) == ({"elastic": 0.7, "mix": 0.7}, None)
+    assert (choice.energies, choice.recommended) == ({"elastic": 0.7, "learned": 0.7}, None)
     assert "2 training subjects" in choice.reason
     assert choose(pd.DataFrame(columns=list(COLUMNS)), 0.7).recommended is None
 
@@ -79,19 +79,19 @@ def test_a_candidate_that_lacks_a_subject_is_refused() -> None:
         choose(table.iloc[:-1], 1.0)
 
 
-def test_random_warps_alone_and_on_top_of_dreams_have_a_strength_each() -> None:
-    table = scores(**{"elastic_1": 0.40, "elastic_2": 0.3, "mix_1": 0.40, "mix_2": 0.45})
+def test_random_and_learned_directions_have_a_strength_each() -> None:
+    table = scores(**{"elastic_1": 0.40, "elastic_2": 0.3, "learned_1": 0.40, "learned_2": 0.45})
     choice = choose(table, 1.0)
-    assert choice.energies == {"elastic": 1.0, "mix": 2.0}
-    assert choice.recommended == "mix"
+    assert choice.energies == {"elastic": 1.0, "learned": 2.0}
+    assert choice.recommended == "learned"
 
 
-def test_candidates_are_dreams_and_all_strengths_alone_and_on_top_of_them() -> None:
+def test_candidates_are_dreams_and_all_strengths_in_random_and_in_learned_directions() -> None:
     assert candidates(TuningConfig(energies=(0.5, 2.0)), 1.5) == [
         Candidate("elastic", 0.5),
         Candidate("elastic", 2.0),
-        Candidate("mix", 0.5),
-        Candidate("mix", 2.0),
+        Candidate("learned", 0.5),
+        Candidate("learned", 2.0),
         Candidate("dream", 1.5),
     ]
 

@@ -8,6 +8,7 @@ from dreamorph.dreaming.samplers import (
     DreamWarps,
     ElasticWarps,
     IdentityWarps,
+    LearnedWarps,
     WarpSampler,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "ElasticWarpConfig",
     "ElasticWarps",
     "IdentityWarps",
+    "LearnedWarps",
     "Recipe",
     "WarpSampler",
 ]

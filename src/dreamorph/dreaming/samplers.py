@@ -12,12 +12,15 @@ from dreamorph.dreaming.dreamer import Dreamer
 from dreamorph.dreaming.dreams import Recipe
 from dreamorph.dreaming.strength import Strength
 from dreamorph.errors import DreamError
+from dreamorph.prior import DeformationPrior
 from dreamorph.spatial.affine import affine_exp, identity_affine
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform, concatenate
 
-#: Maps of a pool of dreams are kept up to this size.
+#: Maps of a pool of dreams are kept up to this size, and so are deviations.
 POOL_BYTES = 2**30
+#: Deviations of each class that training draws from.
+DEVIATIONS = 512
 
 
 class WarpSampler(Protocol):
@@ -136,6 +139,53 @@ class DreamWarps:
                 return one
             self._drawn[index] = one
         return self._drawn[index]
+
+
+class LearnedWarps:
+    """Warps in learned directions: each volume around its own shape, as far as one asks.
+
+    A deviation from the mean of the volume's class is drawn from the prior and added to the
+    volume's own shape, as Hauberg et al. (AISTATS 2016) add what they learned to a digit. The
+    counterpart of `ElasticWarps` at equal energy: only the directions differ. Far beyond the
+    population's own energy what is shown is nobody's anatomy, as it is under random warps.
+    """
+
+    def __init__(
+        self,
+        prior: DeformationPrior,
+        classes: Sequence[str | None],
+        shape: Sequence[int],
+        spacing_mm: Sequence[float],
+        energy: float,
+    ) -> None:
+        """`classes` of the training volumes, by row; `energy` in mm^2 per voxel, over all axes."""
+        self.prior, self.shape, self.spacing_mm = prior, tuple(shape), tuple(spacing_mm)
+        self.classes = list(classes)
+        self.scale = math.sqrt(energy / prior.energy())
+        self._drawn: dict[tuple[str | None, int], torch.Tensor] = {}
+
+    def sample(
+        self, members: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, SpatialTransform]:
+        """The members, each under a deviation of its class."""
+        picks = torch.randint(DEVIATIONS, (len(members),), generator=generator).tolist()
+        signs = 2 * torch.randint(2, (len(members),), generator=generator) - 1
+        drawn = [
+            sign * self._deviation(self.classes[row], pick)
+            for row, pick, sign in zip(members.tolist(), picks, signs.tolist(), strict=True)
+        ]
+        eye = identity_affine(len(members), len(self.shape))
+        velocity = self.scale * torch.stack(drawn)
+        return members, SpatialTransform(eye, velocity, eye, self.shape, self.spacing_mm)
+
+    def _deviation(self, cls: str | None, seed: int) -> torch.Tensor:
+        """The deviation of a class that belongs to a seed, drawn once."""
+        if (cls, seed) not in self._drawn:
+            drawn = self.prior.draw(seed, cls).field - self.prior.mean(cls)
+            if (len(self._drawn) + 1) * drawn.nbytes > POOL_BYTES:
+                return drawn
+            self._drawn[cls, seed] = drawn
+        return self._drawn[cls, seed]
 
 
 def random_affine(

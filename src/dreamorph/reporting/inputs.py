@@ -18,7 +18,7 @@ Task = Literal["segmentation", "classification"]
 PairExample = tuple[int, int, SpatialTransform]
 
 #: Networks that are trained; every other arm of the case table is a plain baseline.
-NETWORK_ARMS = ("none", "classic", "elastic", "dream", "mix")
+NETWORK_ARMS = ("none", "classic", "elastic", "dream", "learned")
 DREAM, RANDOM = "dream", "elastic"
 #: Networks averaged with a plain method: neither the one nor the other.
 AVERAGED_ARMS = tuple(f"{arm}+atlas" for arm in NETWORK_ARMS)
@@ -50,8 +50,8 @@ class ReportInputs:
         comparisons: `evaluation.compare_arms`, for one metric or several.
         history: columns arm, seed, step, metric, value.
         tuning: columns arm, energy, fold, subject, score: held-out training subjects.
-        choice: what followed from them, with the keys elastic_energy, mix_energy, recommended_arm
-            and choice_reason.
+        choice: what followed from them, with the keys elastic_energy, learned_energy,
+            recommended_arm and choice_reason.
         checks: `hallucination.result.to_table`.
         verdict: pass, fail or not_assessable.
         recovery: of a simulated truth. Key `registration` holds the fields of

@@ -13,6 +13,7 @@ from dreamorph.dreaming import (
     ElasticWarpConfig,
     ElasticWarps,
     IdentityWarps,
+    LearnedWarps,
     Recipe,
     WarpSampler,
 )
@@ -23,7 +24,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.prior import DeformationPrior
 from dreamorph.training.config import ArmName
 from dreamorph.training.fit import Arm
-from dreamorph.training.mixing import MixedWarps, SummedWarps
+from dreamorph.training.mixing import MixedWarps
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,19 @@ class Material:
 
     Attributes:
         shape, spacing_mm: the common grid.
-        cases: names of the training volumes, in the order of their rows.
+        cases, classes: names of the training volumes, in the order of their rows, and the class of
+            each, None where unknown.
         prior: what the dreams are drawn from.
         recipes: the dreams that passed the gate.
         affine: random affine maps, in all arms but `none`.
-        elastic: random warps.
-        fraction: share of the samples of `elastic`, `dream` and `mix` that are warped.
+        elastic: random warps; their energy is that of warps in learned directions, too.
+        fraction: share of the samples of `elastic`, `dream` and `learned` that are warped.
     """
 
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     cases: tuple[str, ...]
+    classes: tuple[str | None, ...]
     prior: DeformationPrior
     recipes: tuple[Recipe, ...]
     affine: AffineWarpConfig
@@ -55,9 +58,9 @@ class Material:
         Raises:
             TrainingError: it needs a dream, and none passed the gate.
         """
-        if name in ("elastic", "dream", "mix") and not self.recipes:
+        if name in ("elastic", "dream", "learned") and not self.recipes:
             raise TrainingError(
-                "no accepted dream to train on, nor to make random warps alike: see the reasons in "
+                "no accepted dream to train on, nor to make other warps alike: see the reasons in "
                 "the dream table"
             )
         warps = self._warps(name)
@@ -94,16 +97,18 @@ class Material:
         coarse: Sequence[int] = self.prior.fields.shape[2:]
         return ElasticWarps(self.shape, self.spacing_mm, coarse, self.elastic, self.strength)
 
+    @cached_property
+    def _learned(self) -> WarpSampler:
+        energy = self.elastic.energy * self.strength.energy
+        return LearnedWarps(self.prior, self.classes, self.shape, self.spacing_mm, energy)
+
     def _warps(self, name: ArmName) -> WarpSampler:
         plain = IdentityWarps(self.shape, self.spacing_mm)
         if name == "none":
             return plain
         if name == "classic":
             return AffineWarps(plain, self.affine)
-        if name == "mix":
-            shown: WarpSampler = SummedWarps(self._dreams, self._random)
-        else:
-            shown = self._dreams if name == "dream" else self._random
+        shown = {"dream": self._dreams, "elastic": self._random, "learned": self._learned}[name]
         return AffineWarps(MixedWarps(shown, plain, self.fraction), self.affine)
 
     def _parts(self, name: ArmName) -> list[Any]:
@@ -113,9 +118,12 @@ class Material:
         if name == "classic":
             return [self.affine]
         parts: list[Any] = [self.affine, self.fraction]
-        if name != "dream":
+        if name == "elastic":
             parts += [self.elastic, asdict(self.strength)]
-        if name != "elastic":
+        if name == "learned":
+            energy = self.elastic.energy * self.strength.energy
+            parts += [VERSION, self.prior.fingerprint, list(self.classes), energy]
+        if name == "dream":
             recipes = [[r.dream, r.source, r.scale] for r in self.recipes]
             parts += [VERSION, self.prior.fingerprint, recipes]
         return parts

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from dreamorph.config import Config
 
-ArmName = Literal["none", "classic", "elastic", "dream", "mix"]
+ArmName = Literal["none", "classic", "elastic", "dream", "learned"]
 NetworkName = Literal["auto", "unet", "densenet", "resnet"]
 
 
@@ -42,7 +42,8 @@ class TrainingConfig(Config):
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
             changes their brightness, `elastic` adds random warps as rough as the dreams and as
-            strong as tuning chose, `dream` adds dreams, `mix` dreams with random warps on top.
+            strong as tuning chose, `dream` adds dreams instead, `learned` warps around the volume's
+            own shape, in directions drawn from the prior and as strong as tuning chose.
             `elastic` and `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.
@@ -56,8 +57,8 @@ class TrainingConfig(Config):
         residual_units: convolutions of each level of the UNet, around which its input is led; 0 for
             one plain convolution.
         dropout: probability of dropout within the network.
-        dream_fraction: share of the samples of `elastic`, `dream` and `mix` that are warped; the
-            rest is treated as in `classic`.
+        dream_fraction: share of the samples of `elastic`, `dream` and `learned` that are warped;
+            the rest is treated as in `classic`.
         intensity: random changes of brightness in all arms but `none`; null for none at all.
         epoch_steps: optimiser steps between two entries of the epoch metrics.
         checkpoint_every: steps between checkpoints, rounded up to whole epochs.

@@ -1,4 +1,4 @@
-"""Two ways of warping in one: side by side in a batch, or added up in every sample."""
+"""Two ways of warping side by side in a batch."""
 
 from dataclasses import replace
 
@@ -27,26 +27,6 @@ class MixedWarps:
         return torch.where(warped.to(sources.device), sources, plain_sources), _choose(
             warped.to(transform.pre.device), transform, plain
         )
-
-
-class SummedWarps:
-    """Adds the velocities of `random` to those of `dreams`, so that one flow carries both.
-
-    A dream then has the learned variation of the population and, on top, what no few subjects can
-    teach: detail in every direction.
-    """
-
-    def __init__(self, dreams: WarpSampler, random: WarpSampler) -> None:
-        self.dreams, self.random = dreams, random
-
-    def sample(
-        self, members: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, SpatialTransform]:
-        """See `WarpSampler.sample`; sources and affine parts are those of the dreams."""
-        sources, dreamt = self.dreams.sample(members, generator)
-        _, added = self.random.sample(members, generator)
-        velocity = _as_velocity(dreamt, added) + _as_velocity(added, dreamt)
-        return sources, replace(dreamt, velocity=velocity)
 
 
 def _choose(

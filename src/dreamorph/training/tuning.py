@@ -16,9 +16,9 @@ from dreamorph.config import Config
 from dreamorph.training.config import ArmName
 
 #: Ways of warping that are held against random warps.
-DREAMT: tuple[ArmName, ...] = ("dream", "mix")
-#: Ways of warping whose random warps may be weaker or stronger.
-RANDOM: tuple[ArmName, ...] = ("elastic", "mix")
+DREAMT: tuple[ArmName, ...] = ("dream", "learned")
+#: Ways of warping that may be weaker or stronger.
+SCALED: tuple[ArmName, ...] = ("elastic", "learned")
 #: With fewer held-out subjects nothing is chosen.
 FEWEST_SUBJECTS = 3
 COLUMNS = ("arm", "energy", "fold", "subject", "score")
@@ -32,7 +32,7 @@ class TuningConfig(Config):
             cross-validation, and random warps as given in `elastic_warps`. Null takes 3 for real
             cohorts and 0 for simulated patients.
         share_of_steps: length of these trainings, relative to that of the arms.
-        energies: strengths of random warps to choose from, alone and on top of dreams, as
+        energies: strengths to choose from of random warps and of warps in learned directions, as
             `elastic_warps.energy`.
         pool: dreams drawn and judged in each fold.
         seed: of the folds, the dreams and the networks.
@@ -40,7 +40,7 @@ class TuningConfig(Config):
 
     folds: int | None = Field(default=None, ge=0)
     share_of_steps: float = Field(default=0.2, gt=0, le=1)
-    energies: tuple[float, ...] = (1.0, 2.0, 4.0)
+    energies: tuple[float, ...] = (1.0, 3.0, 9.0)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
 
@@ -54,7 +54,7 @@ class TuningConfig(Config):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way of warping that stands to choice: an arm, with its random warps this strong."""
+    """A way of warping that stands to choice: an arm, its warps this strong."""
 
     arm: ArmName
     energy: float
@@ -65,7 +65,7 @@ class Choice:
     """What cross-validation chose.
 
     Attributes:
-        energies: of the random warps of `elastic` and of `mix`, in units of the dreams' own.
+        energies: of `elastic` and of `learned`, in units of the dreams' own.
         recommended: the arm whose network to use; None where nothing was compared.
         reason: why, in one sentence.
     """
@@ -76,9 +76,9 @@ class Choice:
 
 
 def candidates(config: TuningConfig, given: float) -> list[Candidate]:
-    """Dreams, and random warps of every strength, alone and on top of dreams."""
-    random = [Candidate(arm, energy) for arm in RANDOM for energy in config.energies]
-    return [*random, Candidate("dream", given)]
+    """Dreams, and warps of every strength in random and in learned directions."""
+    scaled = [Candidate(arm, energy) for arm in SCALED for energy in config.energies]
+    return [*scaled, Candidate("dream", given)]
 
 
 def deal(
@@ -115,7 +115,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     held_out = scores["subject"].nunique()
     if held_out < FEWEST_SUBJECTS:
         why = f"{held_out} training subjects could be held out, {FEWEST_SUBJECTS} are needed"
-        return Choice({arm: fallback for arm in RANDOM}, None, why)
+        return Choice({arm: fallback for arm in SCALED}, None, why)
     by_subject = {
         (str(arm), float(str(energy))): part.groupby("subject")["score"].mean()
         for (arm, energy), part in scores.groupby(["arm", "energy"])
@@ -150,7 +150,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
         else "no lead of one standard error"
     )
     return Choice(
-        {arm: energies.get(arm, fallback) for arm in RANDOM},
+        {arm: energies.get(arm, fallback) for arm in SCALED},
         best,
         f"{why} over {len(subjects)} held-out training subjects ({shown}{edge})",
     )

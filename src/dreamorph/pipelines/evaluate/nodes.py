@@ -32,7 +32,7 @@ from dreamorph.volumes.records import CohortFacts
 #: Names of the plain baselines in the case table.
 ATLAS, SHAPE = "atlas", "shape_features"
 #: Networks whose answers are also averaged with those of the atlas fusion, and how that is called.
-AVERAGED = ("elastic", "dream", "mix")
+AVERAGED = ("elastic", "dream", "learned")
 WITH_ATLAS = f"+{ATLAS}"
 #: Counts up whenever the same answers would be scored otherwise.
 VERSION = 4
@@ -42,11 +42,11 @@ COMPARISONS = (
     ("dream", "classic"),
     ("dream", "none"),
     ("elastic", "classic"),
-    ("mix", "elastic"),
+    ("learned", "elastic"),
     (f"dream{WITH_ATLAS}", ATLAS),
     (f"dream{WITH_ATLAS}", "dream"),
     (f"dream{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
-    (f"mix{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
+    (f"learned{WITH_ATLAS}", f"elastic{WITH_ATLAS}"),
 )
 
 

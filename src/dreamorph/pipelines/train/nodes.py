@@ -19,7 +19,7 @@ from dreamorph.training import train_arms as learn
 from dreamorph.training.arms import Material
 from dreamorph.training.fit import VERSION as TRAINING
 from dreamorph.training.module import batch_size
-from dreamorph.training.tuning import RANDOM
+from dreamorph.training.tuning import SCALED
 from dreamorph.volumes.cohort import Cohort
 
 #: In place of an arm's name, where none is recommended.
@@ -141,10 +141,12 @@ def material_of(
     elastic: ElasticWarpConfig,
 ) -> Material:
     """What the arms of a cohort are made of."""
+    sources = sources_of(cohort)
     return Material(
         cohort.shape,
         cohort.spacing_mm,
-        tuple(sources_of(cohort).cases),
+        tuple(sources.cases),
+        tuple(sources.classes),
         prior,
         tuple(recipes_from_table(dream_table[dream_table["accepted"]])),
         affine,
@@ -162,12 +164,12 @@ def _arms(
     affine: AffineWarpConfig,
     elastic: ElasticWarpConfig,
 ) -> list[Arm]:
-    """The wanted arms, and the one that cross-validation recommends; random warps as it chose."""
+    """The wanted arms and the recommended one, their warps as strong as tuning chose."""
     material = material_of(cohort, prior, dream_table, training, affine, elastic)
     recommended = [choice["recommended_arm"]] if choice["recommended_arm"] != NOT_CHOSEN else []
     arms = []
     for name in dict.fromkeys([*training.arms, *recommended]):
-        energy = choice[f"{name}_energy"] if name in RANDOM else elastic.energy
+        energy = choice[f"{name}_energy"] if name in SCALED else elastic.energy
         tuned = material.with_energy(energy)
         arms.append(tuned.arm(name))
     return arms

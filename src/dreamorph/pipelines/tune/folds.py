@@ -151,11 +151,13 @@ class Folds:
         )
         s = self.settings
         prior = fit_to(kept, self.cohort, self.alignment, table, self.pairs, s.prior)
-        recipes = accepted_dreams(sources_of(learners), prior, table, s)
+        sources = sources_of(learners)
+        recipes = accepted_dreams(sources, prior, table, s)
         return Material(
             learners.shape,
             learners.spacing_mm,
-            tuple(sources_of(learners).cases),
+            tuple(sources.cases),
+            tuple(sources.classes),
             prior,
             tuple(recipes),
             s.affine,

@@ -189,7 +189,7 @@ def _tuning(inputs: ReportInputs) -> Listed:
     return listed(
         "Networks trained without some of the training subjects and scored on those, shorter than"
         f" the arms: mean {score} ± standard deviation over subjects. Strength is the energy of the"
-        " random warps, relative to that of the dreams.",
+        " warps, relative to that of the dreams.",
         ("samples", "strength", "subjects", score),
         rows,
         "",
@@ -217,7 +217,8 @@ def _chosen(inputs: ReportInputs) -> str:
     if arm not in NETWORK_ARMS:
         return f"Nothing was chosen by cross-validation: {choice.get('choice_reason', NOTHING)}."
     return (
-        f"Random warps got {float(choice['elastic_energy']):g} times the energy of the dreams. The"
+        f"Random warps got {float(choice['elastic_energy']):g} times the energy of the dreams,"
+        f" warps in learned directions {float(choice['learned_energy']):g} times. The"
         f" network to use is that of the arm “{arm_name(arm)}”: {choice['choice_reason']}."
     )
 
