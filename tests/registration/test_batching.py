@@ -64,6 +64,14 @@ def test_the_batch_follows_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert batching.batch_size(3000, cpu, "lncc", n_labels=4) == 1
 
 
+def test_what_torch_keeps_of_a_gpu_s_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = 2 * batching.BYTES_PER_VOXEL["lncc"] * 1000
+    known = {"mem_get_info": (2 * each, 99 * each), "memory_reserved": 5 * each}
+    for name, value in (known | {"memory_allocated": 2 * each}).items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert batching.batch_size(1000, torch.device("cuda")) == 5
+
+
 def test_a_container_s_limit_and_neighbours_count(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 #: measured at 96^3 and rounded up.
 BYTES_PER_VOXEL: dict[Similarity, int] = {"lncc": 300, "mind": 1000}
 BYTES_PER_LABEL = 50
-#: Beyond this, larger batches were not faster on a CPU; the other figure is a guess so far.
-LARGEST_BATCH = {"cpu": 8, "cuda": 64}
+#: Beyond 8, larger batches were not faster on a CPU; on a GPU 256 pairs at once were registered 1.4
+#: to 1.6 times as fast as 64 (docs/benchmarks.md), and more were not tried.
+LARGEST_BATCH = {"cpu": 8, "cuda": 256}
 
 #: Where Linux tells a container its limits.
 CONTAINER = Path("/sys/fs/cgroup")
@@ -31,7 +32,8 @@ def batch_size(
 ) -> int:
     """Pairs of `voxels` voxels that fit in half of the device's free memory, at least one."""
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + kept  # what torch keeps is free for torch
     else:
         free = min(psutil.virtual_memory().available, _left_to_container()) // beside_each_other()
     each = BYTES_PER_VOXEL[similarity] + n_labels * BYTES_PER_LABEL
