@@ -74,9 +74,17 @@ def test_too_few_held_out_subjects_choose_nothing() -> None:
 
 
 def test_a_candidate_that_lacks_a_subject_is_refused() -> None:
-    table = scores(**{"elastic_1": 0.1, "dream_1": 0.9})
+    table = scores(**{"elastic_1": 0.1, "learned_1": 0.9})
     with pytest.raises(ValueError, match="same subjects"):
         choose(table.iloc[:-1], 1.0)
+
+
+def test_dreams_that_some_fold_lacks_do_not_stand_to_choice() -> None:
+    table = scores(**{"elastic_1": 0.1, "learned_1": 0.3, "dream_1": 0.9})
+    choice = choose(table.iloc[:-1], 1.0)
+    assert choice.recommended == "learned"
+    assert "not every fold had dreams" in choice.reason
+    assert "dream minus" not in choice.reason
 
 
 def test_random_and_learned_directions_have_a_strength_each() -> None:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from dreamorph.dreaming import (
     AffineWarpConfig,
     AffineWarps,
@@ -25,6 +27,9 @@ from dreamorph.prior import DeformationPrior
 from dreamorph.training.config import ArmName
 from dreamorph.training.fit import Arm
 from dreamorph.training.mixing import MixedWarps
+
+#: Dreams that no gate has seen, by whose strength that of other warps goes where none passed it.
+UNJUDGED = 32
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,10 @@ class Material:
         """One arm.
 
         Raises:
-            TrainingError: it needs a dream, and none passed the gate.
+            TrainingError: it shows dreams, and none passed the gate.
         """
-        if name in ("elastic", "dream", "learned") and not self.recipes:
-            raise TrainingError(
-                "no accepted dream to train on, nor to make other warps alike: see the reasons in "
-                "the dream table"
-            )
+        if name == "dream" and not self.recipes:
+            raise TrainingError("no accepted dream to train on: see the reasons in the dream table")
         warps = self._warps(name)
         known = fingerprint(name, *self._parts(name))
         return Arm(name, warps, intensity=name != "none", fingerprint=known)
@@ -70,23 +72,28 @@ class Material:
     def with_energy(self, energy: float) -> "Material":
         """The same, its random warps of another strength; what was made of the dreams is shared."""
         other = replace(self, elastic=self.elastic.model_copy(update={"energy": energy}))
+        other.__dict__["strength"] = self.strength
         if self.recipes:
-            other.__dict__["strength"] = self.strength
             other.__dict__["_dreams"] = self._dreams
         return other
 
     @cached_property
     def strength(self) -> Strength:
-        """How strong and how rough the dreams are."""
+        """How strong and how rough the dreams are; of unjudged ones where none was accepted."""
         rows = {case: row for row, case in enumerate(self.prior.members)}
         return strength_of(
             (
                 self.prior.fields[rows[recipe.source]]
                 - self.prior.draw(recipe.seed, recipe.cls, recipe.scale).field
-                for recipe in self.recipes
+                for recipe in self.recipes or self._unjudged
             ),
             self.prior.extent_mm,
         )
+
+    @property
+    def _unjudged(self) -> list[Recipe]:
+        members = [row for row, name in enumerate(self.prior.members) if name in self.cases]
+        return Dreamer(self.prior).recipes(UNJUDGED, members, torch.Generator().manual_seed(0))
 
     @cached_property
     def _dreams(self) -> WarpSampler:
@@ -108,7 +115,7 @@ class Material:
             return plain
         if name == "classic":
             return AffineWarps(plain, self.affine)
-        shown = {"dream": self._dreams, "elastic": self._random, "learned": self._learned}[name]
+        shown = getattr(self, {"dream": "_dreams", "elastic": "_random"}.get(name, "_learned"))
         return AffineWarps(MixedWarps(shown, plain, self.fraction), self.affine)
 
     def _parts(self, name: ArmName) -> list[Any]:

@@ -105,6 +105,9 @@ def deal(
 def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     """Choose by mean score over subjects; dreams need a lead of one standard error.
 
+    Dreams that could not be made for every held-out subject, since none passed the gate, do not
+    stand to choice.
+
     The lead is the one-standard-error rule of Breiman et al., Classification and Regression Trees
     (1984): where evidence is thin the simpler way is taken, so dreams cost no more than noise.
 
@@ -121,7 +124,11 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
         for (arm, energy), part in scores.groupby(["arm", "energy"])
     }
     subjects = set(scores["subject"])
-    if any(set(own.index) != subjects or own.isna().any() for own in by_subject.values()):
+    lacking = {key for key, own in by_subject.items() if set(own.index) != subjects}
+    by_subject = {key: own for key, own in by_subject.items() if key not in lacking}
+    if any(arm != "dream" for arm, _ in lacking) or any(
+        o.isna().any() for o in by_subject.values()
+    ):
         raise ValueError("every candidate must be scored on the same subjects")
     energies: dict[ArmName, float] = {}
     leads: dict[ArmName, tuple[float, float]] = {}
@@ -144,6 +151,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     offered = [energy for name, energy in by_subject if name == "elastic"]
     at_edge = energies["elastic"] == max(offered) > min(offered)
     edge = "; the strongest random warps on offer won" if at_edge else ""
+    edge += "; not every fold had dreams that passed the gate" if lacking else ""
     why = (
         f"{best} leads by more than one standard error"
         if ahead

@@ -92,7 +92,8 @@ class Folds:
     def judge(self, missing: pd.DataFrame) -> Iterator[dict[str, Any]]:
         """Scores of the candidates of a plan's rows, `{key: {"rows": ...}}`, one at a time.
 
-        A fold that cannot be trained, for want of pairs or of accepted dreams, has no rows.
+        A fold that cannot be trained, for want of pairs, has no rows; without an accepted dream it
+        has none of dreams.
         """
         begun: deque[tuple[str, Candidate, int, Cohort]] = deque()
         failed: list[str] = []
@@ -119,13 +120,18 @@ class Folds:
             try:
                 material = self._material(learners, held_out)
                 by_energy = {e: material.with_energy(e) for e in {way.energy for way in ways}}
-                arms = [by_energy[way.energy].arm(way.arm) for way in ways]
-            except (PriorError, DreamError, TrainingError) as error:
+            except (PriorError, DreamError) as error:
                 logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
                 failed += list(part["key"])
                 continue
             data = training_data(learners)
-            for key, way, arm in zip(part["key"], ways, arms, strict=True):
+            for key, way in zip(part["key"], ways, strict=True):
+                try:
+                    arm = by_energy[way.energy].arm(way.arm)
+                except TrainingError as error:
+                    logger.warning("fold %s of the tuning has no %s: %s", number, way.arm, error)
+                    failed.append(key)
+                    continue
                 begun.append((key, way, int(str(number)), judges))
                 yield arm, self.settings.tuning.seed, data
 
