@@ -1,35 +1,49 @@
-"""One draw of few labelled volumes, all steps in one process: no files, no tracking.
+"""Draws of few labelled volumes, in pieces: prepare, fuse, tune, train.
 
-The steps are the pipeline's own functions, in its order. Where there is a GPU, several draws share
-it, each in a process of its own.
+The pieces are the pipeline's own functions, in its order, without its files and tracking, so that
+several processes can share the work of a draw, on a GPU or on the cores of a CPU.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
 
 from dreamorph.baselines.atlas import Atlases, fuse
+from dreamorph.dreaming import Recipe
+from dreamorph.errors import DreamError, PriorError
 from dreamorph.parameters import Parameters
 from dreamorph.pipelines.dream import nodes as dream
 from dreamorph.pipelines.evaluate.nodes import ATLAS, AVERAGED, WITH_ATLAS, views_of
 from dreamorph.pipelines.prior.nodes import learn_prior
 from dreamorph.pipelines.register import nodes as registering
 from dreamorph.pipelines.train import nodes as training
-from dreamorph.pipelines.tune import nodes as tuning
+from dreamorph.pipelines.tune.folds import (
+    Folds,
+    Settings,
+    folds_of,
+    held_out_scores,
+    parted,
+    shortened,
+)
+from dreamorph.pipelines.tune.nodes import FOLDS
+from dreamorph.prior import DeformationPrior
+from dreamorph.prior.basis import CosineBasis
 from dreamorph.training import predict_each, train_arms
+from dreamorph.training.arms import Material
+from dreamorph.training.config import ArmName
+from dreamorph.training.tuning import Candidate
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.preprocess import preprocess
 from dreamorph.volumes.scan import scan
 from dreamorph.volumes.splits import assign_splits
 from dreamorph.volumes.validation import validate
-
-#: Trained first what the question is about.
-ORDER = ("elastic", "dream", "learned", "classic", "none")
 
 
 class Kept(dict[str, Any]):
@@ -44,6 +58,49 @@ class Kept(dict[str, Any]):
         for items in found:
             self.update(items)
         return self
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What the networks of one fold of the tuning learn from; no prior where it cannot be had."""
+
+    held_out: tuple[str, ...]
+    prior: DeformationPrior | None
+    recipes: tuple[Recipe, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a draw's networks learn from, besides its cohort."""
+
+    prior: DeformationPrior
+    dreams: pd.DataFrame
+    folds: tuple[Fold, ...]
+
+    def save(self, path: Path) -> None:
+        """Write it to one file, a megabyte or two: priors as coefficients of their cosines."""
+        state = {
+            "prior": _packed(self.prior),
+            "dreams": self.dreams,
+            "folds": [
+                (fold.held_out, None if fold.prior is None else _packed(fold.prior), fold.recipes)
+                for fold in self.folds
+            ],
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Prepared":
+        """What `save` wrote; priors are fitted again."""
+        # written by this machine's own runs: tables and recipes are no plain tensors
+        state = torch.load(path, weights_only=False)
+        folds = [
+            Fold(held_out, None if prior is None else _unpacked(prior), recipes)
+            for held_out, prior, recipes in state["folds"]
+        ]
+        return cls(_unpacked(state["prior"]), state["dreams"], tuple(folds))
 
 
 def read_parameters(root: Path, preset: str, **changes: dict[str, Any]) -> Parameters:
@@ -81,89 +138,112 @@ def draw_of(everyone: Cohort, chosen: pd.DataFrame) -> Cohort:
     return dataclasses.replace(cohort, table=table, labels=labels)
 
 
-def run(
-    cohort: Cohort, given: Parameters, tell: Callable[[str], None] = lambda _: None
-) -> Iterator[pd.DataFrame]:
-    """Learn, dream, tune and train on one draw; rows (arm, seed, case, subject, label, dice).
+def manifest(table: pd.DataFrame, labelled: int, draw: int, unlabelled: int) -> pd.DataFrame:
+    """Case and split of a draw: `labelled` volumes of as many subjects, others without labels.
 
-    Dice is that of the common grid. The gated arm is the one that tuning recommends.
+    `table` holds case, subject and split of every volume; those to test on stay the same.
     """
+    test = table["split"] == "test"
+    pool = sorted(table.loc[~test, "subject"].unique())
+    order = np.random.default_rng(draw).permutation(pool).tolist()
+    train = table[table["subject"].isin(order[:labelled])].drop_duplicates("subject")
+    rest = table[table["subject"].isin(order[labelled:])].sort_values(
+        "subject", key=lambda column: column.map({s: k for k, s in enumerate(order)}), kind="stable"
+    )
+    parts = [
+        train.assign(split="train"),
+        rest.head(unlabelled).assign(split="unlabelled"),
+        table[test],
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def prepare(cohort: Cohort, given: Parameters) -> Prepared:
+    """Register, learn the prior, dream and judge, for all training subjects and for every fold."""
     config = given.registration
     plan = registering.plan_pairs(cohort, given.pairing, config)
     affine = Kept().with_all(registering.align_pairs(cohort, plan, config, Kept()))
     alignment = registering.reconcile_affines(cohort, plan, affine)
     plan = registering.plan_deformations(alignment, plan, config)
     pairs = Kept().with_all(registering.register_pairs(alignment, plan, config, Kept()))
-    pair_table = registering.judge_pairs(cohort, alignment, plan, affine, pairs)
-    tell(f"{len(plan)} pairs registered")
-    prior, _ = learn_prior(cohort, alignment, pair_table, pairs, given.prior)
-    recipes = dream.plan_dreams(cohort, prior, pair_table, given.dreaming, given.audit)
-    judged = Kept().with_all(
-        dream.judge_dreams(cohort, prior, recipes, pair_table, given.audit, Kept())
-    )
-    dreams = dream.collect_dreams(recipes, judged)
-    tell(f"{int(dreams['accepted'].sum())} of {len(dreams)} dreams accepted")
-    warps = (given.training, given.affine_warps, given.elastic_warps)
-    trials = tuning.plan_tuning(
-        cohort, prior, pair_table, given.cohort, given.tuning, *warps, given.dreaming, given.audit
-    )
-    tuned = Kept().with_all(
-        tuning.cross_validate(
-            cohort, alignment, pair_table, pairs, trials, given.prior, given.tuning, *warps,
-            given.dreaming, given.audit, Kept(),
-        )
+    table = registering.judge_pairs(cohort, alignment, plan, affine, pairs)
+    prior, _ = learn_prior(cohort, alignment, table, pairs, given.prior)
+    recipes = dream.plan_dreams(cohort, prior, table, given.dreaming, given.audit)
+    judged = Kept().with_all(dream.judge_dreams(cohort, prior, recipes, table, given.audit, Kept()))
+    count = FOLDS if given.tuning.folds is None else given.tuning.folds
+    folds = Folds(
+        cohort, alignment, table, pairs, _settings(given),
+        len(folds_of(cohort, count, given.tuning.seed)),
     )  # fmt: skip
-    _, choice = tuning.choose_warps(trials, tuned, given.elastic_warps)
-    tell(f"recommended: {choice['recommended_arm']} ({choice['choice_reason']})")
-    yield from _trained(cohort, given, prior, dreams, choice, tell)
+    parts = []
+    for held_out in folds.folds:
+        try:
+            material = folds.material(held_out)
+        except (PriorError, DreamError):
+            parts.append(Fold(held_out, None, ()))
+        else:
+            parts.append(Fold(held_out, material.prior, material.recipes))
+    return Prepared(prior, dream.collect_dreams(recipes, judged), tuple(parts))
 
 
-def _trained(
+def fused(cohort: Cohort, given: Parameters) -> tuple[pd.DataFrame, list[torch.Tensor]]:
+    """Scores of the atlas fusion, and its probabilities for every test volume."""
+    train, tests = (cohort.select(cohort.indices(split)) for split in ("train", "test"))
+    atlases = Atlases(train.images, train.labels, train.masks, cohort.n_labels)
+    answers = list(fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, given.atlas_fusion))
+    return scored(tests, answers, ATLAS, 0), answers
+
+
+def tuned(
+    cohort: Cohort, given: Parameters, fold: Fold, number: int, way: Candidate
+) -> pd.DataFrame:
+    """Scores of one candidate on the held-out subjects of a fold; none where it cannot be had."""
+    learners, judges = parted(cohort, fold.held_out)
+    rows: list[list[object]] = []
+    if fold.prior is not None and (fold.recipes or way.arm != "dream"):
+        sources = training.sources_of(learners)
+        material = Material(
+            learners.shape, learners.spacing_mm, tuple(sources.cases), tuple(sources.classes),
+            fold.prior, fold.recipes, given.affine_warps, given.elastic_warps,
+            given.training.dream_fraction,
+        )  # fmt: skip
+        arm = material.with_energy(way.energy).arm(way.arm)
+        short = shortened(given.training, given.tuning)
+        data = training.training_data(learners)
+        (network,) = train_arms([(arm, given.tuning.seed)], data, short)
+        scores = held_out_scores(network, judges, {}).items()
+        rows = [[way.arm, way.energy, number, *score] for score in scores]
+    return pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])
+
+
+def trained(
     cohort: Cohort,
     given: Parameters,
-    prior: Any,
-    dreams: pd.DataFrame,
-    choice: dict[str, Any],
-    tell: Callable[[str], None],
-) -> Iterator[pd.DataFrame]:
-    tests = cohort.select(cohort.indices("test"))
-    fused = _fused(cohort, tests, given)
-    yield _scored(tests, fused, ATLAS, 0)
-    tell("atlas fusion done")
+    prepared: Prepared,
+    arm: ArmName,
+    energy: float,
+    seed: int,
+    fusion: list[torch.Tensor],
+) -> pd.DataFrame:
+    """Scores of one network, and of its average with the fusion where the arm has one."""
     material = training.material_of(
-        cohort, prior, dreams, given.training, given.affine_warps, given.elastic_warps
-    )
-    recommended = str(choice["recommended_arm"])
-    recommended = "elastic" if recommended == training.NOT_CHOSEN else recommended
+        cohort, prepared.prior, prepared.dreams, given.training, given.affine_warps,
+        given.elastic_warps,
+    )  # fmt: skip
+    shown = material.with_energy(energy).arm(arm)
+    (network,) = train_arms([(shown, seed)], training.training_data(cohort), given.training)
+    tests = cohort.select(cohort.indices("test"))
     views = views_of(cohort, given.affine_warps, given.evaluation)
-    data = training.training_data(cohort)
-    for seed in given.training.seeds:
-        names = [name for name in ORDER if name in given.training.arms]
-        energy = {name: choice.get(f"{name}_energy", given.elastic_warps.energy) for name in names}
-        jobs = [(material.with_energy(energy[name]).arm(name), seed) for name in names]
-        for trained in train_arms(jobs, data, given.training):
-            answers = list(predict_each(trained.build(), tests.images, tests.masks, views=views))
-            tables = [_scored(tests, answers, trained.arm, seed)]
-            if trained.arm in AVERAGED:
-                both = [(a + b) / 2 for a, b in zip(answers, fused, strict=True)]
-                tables.append(_scored(tests, both, f"{trained.arm}{WITH_ATLAS}", seed))
-            if trained.arm == recommended:
-                tables += [
-                    table.assign(arm=table["arm"].str.replace(trained.arm, "gated"))
-                    for table in tables
-                ]
-            yield pd.concat(tables, ignore_index=True)
-            tell(f"{trained.arm}, seed {seed} done")
+    answers = list(predict_each(network.build(), tests.images, tests.masks, views=views))
+    tables = [scored(tests, answers, arm, seed)]
+    if arm in AVERAGED:
+        both = [(a + b.float()) / 2 for a, b in zip(answers, fusion, strict=True)]
+        tables.append(scored(tests, both, f"{arm}{WITH_ATLAS}", seed))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _fused(cohort: Cohort, tests: Cohort, given: Parameters) -> list[torch.Tensor]:
-    train = cohort.select(cohort.indices("train"))
-    atlases = Atlases(train.images, train.labels, train.masks, cohort.n_labels)
-    return list(fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, given.atlas_fusion))
-
-
-def _scored(tests: Cohort, answers: Iterable[torch.Tensor], arm: str, seed: int) -> pd.DataFrame:
-    """Dice of every label that a case has."""
+def scored(tests: Cohort, answers: Iterable[torch.Tensor], arm: str, seed: int) -> pd.DataFrame:
+    """Dice, on the common grid, of every label that a case has."""
     rows = []
     for row, answer in enumerate(answers):
         found, true = answer[0].argmax(dim=0), tests.labels[row, 0]
@@ -174,3 +254,28 @@ def _scored(tests: Cohort, answers: Iterable[torch.Tensor], arm: str, seed: int)
                 dice = 2 * int((a & b).sum()) / int(a.sum() + b.sum())
                 rows.append([arm, seed, case, subject, label, dice])
     return pd.DataFrame(rows, columns=["arm", "seed", "case", "subject", "label", "dice"])
+
+
+def _settings(given: Parameters) -> Settings:
+    return Settings(
+        given.prior, given.tuning, given.training, given.affine_warps, given.elastic_warps,
+        given.dreaming, given.audit,
+    )  # fmt: skip
+
+
+def _packed(prior: DeformationPrior) -> dict[str, Any]:
+    """All that `_unpacked` needs; a prior's fields hold nothing finer than its cosines."""
+    return {
+        "config": prior.config,
+        "shape": tuple(prior.fields.shape[2:]),
+        "extent_mm": prior.extent_mm,
+        "coefficients": prior.basis.analyse(prior.fields.double()),
+        "others": (prior.affines, prior.members, prior.subjects, prior.classes),
+    }
+
+
+def _unpacked(state: dict[str, Any]) -> DeformationPrior:
+    config, extent_mm = state["config"], state["extent_mm"]
+    basis = CosineBasis.up_to(state["shape"], extent_mm, config.wavelength_voxels)
+    fields = basis.synthesise(state["coefficients"]).float()
+    return DeformationPrior(config).fit(fields, extent_mm, *state["others"])

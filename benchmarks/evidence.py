@@ -1,42 +1,37 @@
-"""How many labelled volumes dreams are worth: the whole pipeline over draws of few subjects.
+"""How many labelled volumes dreams are worth, over draws of few subjects.
 
-    python -m benchmarks.evidence --data hippocampus --draws 5 --seeds 2 --write
+    python -m benchmarks.evidence --data hippocampus --draws 5 --seeds 2 --jobs 2 --write
 
-draws training subjects out of those that the preset of that name does not test on, gives
-`kedro run` n labelled volumes of n subjects, others unlabelled, and the same test subjects every
-time. A draw that is finished is a part of benchmarks/results/evidence_NAME.csv and is not done
-again; one that was interrupted goes on where it stopped.
-
-With --in-memory the same steps run without Kedro's files and tracking, --jobs draws at once, each
-in a process of its own: for a GPU, which they share. An interrupted draw then starts anew.
+draws training subjects out of those that the preset of that name does not test on, learns from n
+labelled volumes of n subjects and from others without their labels, and scores the same test
+subjects every time. Where labels are learned, --jobs processes share the work in pieces (see
+`benchmarks.pieces`), on a GPU or on a CPU's cores; every piece that is finished is kept in
+benchmarks/results/evidence_NAME.csv or evidence_NAME_tuning.csv, or below data/benchmarks, and not
+done again. Where classes are learned every draw is a `kedro run`, which goes on where it stopped.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
-from multiprocessing import get_context
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
+from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
 from dreamorph.evaluation.classification import accuracy, auc
 from dreamorph.parameters import Parameters
-from dreamorph.volumes.scan import scan
-from dreamorph.volumes.splits import assign_splits
-from dreamorph.volumes.validation import validate
+from dreamorph.training.config import ArmName
+from dreamorph.training.tuning import SCALED, candidates, choose
 
 PAGE = ROOT / "docs" / "evidence.md"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
@@ -53,17 +48,25 @@ with KedroSession.create(root, env=env, runtime_params=json.loads(params)) as se
 """
 #: Labelled volumes that a prior can be learned from, and a gate set.
 FEWEST = 3
-TRAINED = ("none", "classic", "elastic", "dream", "learned")
-ARMS = (*TRAINED, "gated", "atlas", "gated+atlas", "shape_features")
+#: Trained first what the question is about.
+TRAINED: tuple[ArmName, ...] = ("elastic", "learned", "dream", "classic", "none")
+ARMS = (
+    "none", "classic", "elastic", "learned", "dream", "gated", "atlas", "elastic+atlas",
+    "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
+)  # fmt: skip
 NAMES = {
     "atlas": "multi-atlas fusion",
     "shape_features": "plain classifier on shape features",
     "elastic": "tuned random warps",
-    "learned": "tuned warps in learned directions",
-    "gated": "gated dreams",
-    "gated+atlas": "gated dreams, averaged with fusion",
+    "learned": "warps in learned directions",
+    "gated": "what tuning recommends",
+    "elastic+atlas": "tuned random warps, averaged with fusion",
+    "learned+atlas": "warps in learned directions, averaged with fusion",
+    "dream+atlas": "dream, averaged with fusion",
+    "gated+atlas": "what tuning recommends, averaged with fusion",
 }
-KEYS = ["labelled", "draw", "steps", "arm", "seed", "case", "subject"]
+KEYS = ["labelled", "draw", "steps", "arm", "energy", "seed", "case", "subject"]
+TUNING = ["labelled", "draw", "steps", "arm", "energy", "fold", "subject", "score"]
 MEASURES = {"dice": "Dice", "auc": "AUC", "accuracy": "accuracy"}
 BOOTSTRAPS = 2000
 
@@ -88,6 +91,11 @@ class Study:
     def results(self) -> Path:
         """Where its raw results are kept."""
         return ROOT / "benchmarks" / "results" / f"evidence_{self.name}.csv"
+
+    @property
+    def tuning(self) -> Path:
+        """Where the scores of its cross-validations are kept."""
+        return self.results.with_name(f"evidence_{self.name}_tuning.csv")
 
     @property
     def picture(self) -> Path:
@@ -116,56 +124,17 @@ STUDIES = {
 }
 
 
-def cohort_table(study: Study) -> pd.DataFrame:
-    """Case, subject, files, all labels and the preset's split of every volume."""
-    given = study.parameters
-    checked = validate(scan(given.cohort), given.cohort)
-    table = assign_splits(checked.good, given.split, checked.quarantine)
-    # a split takes the labels away from those that are to be unlabelled; each draw has others
-    labels = checked.good.set_index("case")["label"]
-    return table[["case", "subject", "split", "image"]].assign(label=table["case"].map(labels))
-
-
-def manifest(table: pd.DataFrame, labelled: int, draw: int, unlabelled: int) -> pd.DataFrame:
-    """Rows of a manifest: `labelled` volumes of as many subjects, others without their labels."""
-    test = table["split"] == "test"
-    pool = sorted(table.loc[~test, "subject"].unique())
-    order = np.random.default_rng(draw).permutation(pool).tolist()
-    train = table[table["subject"].isin(order[:labelled])].drop_duplicates("subject")
-    rest = table[table["subject"].isin(order[labelled:])].sort_values(
-        "subject", key=lambda column: column.map({s: k for k, s in enumerate(order)}), kind="stable"
-    )
-    parts = [
-        train.assign(split="train"),
-        rest.head(unlabelled).assign(split="unlabelled"),
-        table[test],
-    ]
-    rows = pd.concat(parts, ignore_index=True)
-    return rows.assign(label=rows["label"].where(rows["split"] != "unlabelled", ""))
-
-
 def folder_of(study: Study, labelled: int, draw: int) -> str:
     """Name of a draw among the results of runs."""
     return f"evidence_{study.name}_{labelled}_{draw}"
 
 
-def run_draw(
-    study: Study, table: pd.DataFrame, labelled: int, draw: int, options: argparse.Namespace
-) -> None:
-    """The pipeline on one draw; its results in a folder of their own."""
+def run_draw(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> None:
+    """The pipeline on one draw of a study of classes; its results in a folder of their own."""
     name = folder_of(study, labelled, draw)
-    file = WORK / f"{name}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    everyone = {"train_subjects": None, "unlabelled_subjects": None, "test_subjects": None}
-    if study.segments:
-        unlabelled = study.parameters.split.unlabelled_subjects
-        manifest(table, labelled, draw, unlabelled).to_csv(file, index=False)
-        source: dict[str, Any] = {"cohort": {"path": str(file)}, "split": everyone}
-    else:
-        split = {"train_subjects": labelled, "test_subjects": None, "seed": draw}
-        path = str((real_data() / study.source).resolve())
-        source = {"cohort": {"path": path}, "split": split}
-    parameters = source | {
+    parameters = {
+        "cohort": {"path": str((real_data() / study.source).resolve())},
+        "split": {"train_subjects": labelled, "test_subjects": None, "seed": draw},
         "study": name,
         "training": {
             "steps": options.steps,
@@ -174,60 +143,23 @@ def run_draw(
             "progress": False,
         },
     }
+    WORK.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", RUN, str(ROOT), study.name, json.dumps(parameters), *STEPS]
     with (WORK / f"{name}.log").open("w") as log:
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
     sys.stderr.write(f"{study.name}, {labelled} labelled, draw {draw}: done\n")
 
 
-def draw_in_memory(
-    study: Study, labelled: int, draw: int, steps: int, seeds: Sequence[int]
-) -> tuple[int, int]:
-    """All steps of one draw in this process; its rows are kept as they come."""
-    torch.set_num_threads(1)
-    file = part_of(study, labelled, draw)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
-    change = {"steps": steps, "seeds": tuple(seeds), "arms": TRAINED, "progress": False}
-    training = study.parameters.training.model_copy(update=change)
-    given = study.parameters.model_copy(update={"training": training})
-    everyone = draws.whole_cohort(given)
-    table = everyone.table[["case", "subject", "split"]].assign(image="", label="")
-    unlabelled = given.split.unlabelled_subjects or 0
-    cohort = draws.draw_of(everyone, manifest(table, labelled, draw, unlabelled))
-    start = time.monotonic()
-
-    def tell(what: str) -> None:
-        name = f"{study.name}, {labelled} labelled, draw {draw}"
-        sys.stderr.write(f"{name}, {time.monotonic() - start:.0f} s: {what}\n")
-
-    for rows in draws.run(cohort, given, tell):
-        named = rows.assign(labelled=labelled, draw=draw, steps=steps)
-        named = named[named["arm"].isin(ARMS)][[*KEYS, "label", "dice"]]
-        named.to_csv(file, mode="a", header=not file.exists(), index=False)
-    return labelled, draw
-
-
-def part_of(study: Study, labelled: int, draw: int) -> Path:
-    """Rows of a draw that is worked on in memory."""
-    return WORK / "parts" / f"{folder_of(study, labelled, draw)}.csv"
-
-
 def collected(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
-    """Scores of a finished draw; `gated` is what tuning recommended, random warps if nothing."""
+    """Scores of a finished run; `gated` is what tuning recommended, random warps if nothing."""
     name = folder_of(study, labelled, draw)
     cases = pd.read_csv(ROOT / "data" / "07_model_output" / name / "cases.csv")
     choice = json.loads((ROOT / "data" / "06_models" / name / "choice.json").read_text())
     arm = choice["recommended_arm"]
     arm = arm if arm in set(cases["arm"]) else "elastic"
-    gated = [
-        cases[cases["arm"] == f"{arm}{more}"].assign(arm=f"gated{more}") for more in ("", "+atlas")
-    ]
-    rows = pd.concat([cases, *gated]).assign(labelled=labelled, draw=draw, steps=options.steps)
-    rows = rows[rows["arm"].isin(ARMS)]
-    if study.segments:
-        return rows[[*KEYS, "label", *study.measures]]
-    return _classified(rows)
+    rows = pd.concat([cases, cases[cases["arm"] == arm].assign(arm="gated")])
+    rows = rows.assign(labelled=labelled, draw=draw, steps=options.steps, energy=0.0)
+    return _classified(rows[rows["arm"].isin(ARMS)])
 
 
 def _classified(cases: pd.DataFrame) -> pd.DataFrame:
@@ -235,18 +167,25 @@ def _classified(cases: pd.DataFrame) -> pd.DataFrame:
     columns = sorted(name for name in cases.columns if name.startswith("p_"))
     number = {name.removeprefix("p_"): k for k, name in enumerate(columns)}
     rows = []
-    for keys, part in cases.groupby(KEYS[:5], sort=False):
+    for keys, part in cases.groupby(KEYS[:6], sort=False):
         true, probabilities = part["class"].map(number).to_numpy(), part[columns].to_numpy()
         scores = {"auc": auc(true, probabilities), "accuracy": accuracy(true, probabilities)}
-        named = dict(zip(KEYS[:5], keys, strict=True))
+        named = dict(zip(KEYS[:6], keys, strict=True))
         rows.append(named | {"case": "all", "subject": "all"} | scores)
     return pd.DataFrame(rows)
 
 
-def known(study: Study) -> pd.DataFrame:
-    """All results so far."""
-    file = study.results
-    return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=[*KEYS, *study.measures])
+def known(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """All of a table so far."""
+    return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=list(columns))
+
+
+def add(rows: pd.DataFrame, file: Path) -> None:
+    """More lines at the end of a table, in one write."""
+    file.parent.mkdir(exist_ok=True)
+    text = rows.to_csv(index=False, header=not file.exists())
+    with file.open("a") as out:
+        out.write(text)
 
 
 def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[int, int]]:
@@ -254,6 +193,90 @@ def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[in
     own = results[results["steps"] == options.steps]
     seeds = own[own["arm"] == "dream"].groupby(["labelled", "draw"])["seed"].nunique()
     return {(int(n), int(d)) for (n, d), count in seeds.items() if count >= options.seeds}
+
+
+class Segmentation:
+    """The pieces of a study of labels: which are missing, and the tables that keep their scores."""
+
+    def __init__(self, study: Study, options: argparse.Namespace) -> None:
+        self.study, self.options = study, options
+        change = {"steps": options.steps, "progress": False}
+        training = study.parameters.training.model_copy(update=change)
+        self.given = study.parameters.model_copy(update={"training": training})
+        self.ways = candidates(self.given.tuning, 1.0)
+
+    def complete(self, jobs: Sequence[tuple[int, int]]) -> None:
+        """Do all that is missing of some draws, a few of them side by side."""
+        count = self.options.jobs
+        folder = WORK / self.study.name
+        shop = Workshop(self.given, folder)
+        together = max(1, count // 2)
+        with Processes(self.given, folder, count) as processes:
+            for start in range(0, len(jobs), together):
+                group = jobs[start : start + together]
+                first = [Piece("prepare", *job) for job in group]
+                first += [Piece("fuse", *job) for job in group]
+                self._do(processes, [piece for piece in first if not shop.done(piece)])
+                self._do(processes, [piece for job in group for piece in self._to_tune(shop, *job)])
+                self._do(processes, [piece for job in group for piece in self._to_train(*job)])
+
+    def scores(self) -> pd.DataFrame:
+        """All scores of these steps at the chosen strengths, and those of what is recommended."""
+        rows = self._of(known(self.study.results, [*KEYS, "label", "dice"]))
+        tables = []
+        for (labelled, draw), own in rows.groupby(["labelled", "draw"]):
+            energies, recommended = self._chosen(int(labelled), int(draw))
+            base = own["arm"].str.removesuffix("+atlas")
+            right = own["energy"] == base.map(energies).fillna(0.0)
+            tables.append(own[right])
+            if recommended is not None:
+                named = own[right & (base == recommended)]
+                again = named["arm"].str.replace(recommended, "gated")
+                tables.append(named.assign(arm=again))
+        return pd.concat(tables, ignore_index=True) if tables else rows
+
+    def _do(self, processes: Processes, pieces: Sequence[Piece]) -> None:
+        for piece, rows in processes.each(pieces):
+            named = rows.assign(labelled=piece.labelled, draw=piece.draw, steps=self.options.steps)
+            if piece.kind == "tune":
+                add(named[TUNING], self.study.tuning)
+            elif not rows.empty:
+                own = named.assign(energy=piece.energy)[[*KEYS, "label", "dice"]]
+                add(own, self.study.results)
+            sys.stderr.write(f"{self.study.name}: {piece} done\n")
+
+    def _of(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["steps"] == self.options.steps]
+
+    def _tuned(self, labelled: int, draw: int) -> pd.DataFrame:
+        table = self._of(known(self.study.tuning, TUNING))
+        return table[(table["labelled"] == labelled) & (table["draw"] == draw)]
+
+    def _to_tune(self, shop: Workshop, labelled: int, draw: int) -> Iterator[Piece]:
+        table = self._tuned(labelled, draw)
+        for number, fold in enumerate(shop.prepared(labelled, draw).folds):
+            for way in self.ways:
+                same = (table["fold"] == number) & (table["arm"] == way.arm)
+                possible = fold.prior is not None and (fold.recipes or way.arm != "dream")
+                if possible and not (same & (table["energy"] == way.energy)).any():
+                    yield Piece("tune", labelled, draw, way.arm, way.energy, number)
+
+    def _chosen(self, labelled: int, draw: int) -> tuple[dict[ArmName, float], str | None]:
+        """Energies, and the recommended arm; None before it is tuned."""
+        table = self._tuned(labelled, draw)
+        choice = choose(table, self.given.elastic_warps.energy)
+        return choice.energies, None if table.empty else choice.recommended or "elastic"
+
+    def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:
+        rows = self._of(known(self.study.results, KEYS))
+        rows = rows[(rows["labelled"] == labelled) & (rows["draw"] == draw)]
+        energies, _ = self._chosen(labelled, draw)
+        for seed in range(self.options.seeds):
+            for arm in TRAINED:
+                energy = energies[arm] if arm in SCALED else 0.0
+                same = (rows["arm"] == arm) & (rows["energy"] == energy)
+                if not (same & (rows["seed"] == seed)).any():
+                    yield Piece("train", labelled, draw, arm, energy, 0, seed)
 
 
 def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:
@@ -357,28 +380,6 @@ def _numbers(text: str) -> Sequence[int]:
     return [int(word) for word in text.split(",")]
 
 
-def _found(
-    study: Study, missing: list[tuple[int, int]], options: argparse.Namespace
-) -> Iterator[pd.DataFrame]:
-    """Scores of the missing draws, each as soon as it is finished."""
-    if options.in_memory:
-        if not study.segments:
-            raise SystemExit(f"{study.name} learns classes: leave --in-memory out")
-        seeds = range(options.seeds)
-        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-            begun = [
-                pool.submit(draw_in_memory, study, *job, options.steps, seeds) for job in missing
-            ]
-            for future in as_completed(begun):
-                yield pd.read_csv(part_of(study, *future.result()))
-        return
-    table = cohort_table(study) if missing and study.segments else pd.DataFrame()
-    work = partial(run_draw, study, table, options=options)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for job, _ in zip(missing, pool.map(lambda job: work(*job), missing), strict=True):
-            yield collected(study, *job, options)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the draws that are missing, print the tables, write them into the docs if asked."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -389,8 +390,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--steps", type=int, help="optimiser steps; those of the preset if left out"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="draws at once, for a GPU")
-    parser.add_argument("--in-memory", action="store_true", help="without files and tracking")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     study = STUDIES[options.data]
@@ -400,13 +400,20 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(
             f"{min(labelled)} labelled volumes: nothing can be dreamed of under {FEWEST}"
         )
-    done = finished(known(study), options)
-    missing = [(n, d) for d in range(options.draws) for n in labelled if (n, d) not in done]
-    for rows in _found(study, missing, options):
-        study.results.parent.mkdir(exist_ok=True)
-        pd.concat([known(study), rows]).to_csv(study.results, index=False)
-    results = known(study)
-    results = results[results["steps"] == options.steps]
+    wanted = [(n, d) for d in range(options.draws) for n in labelled]
+    if study.segments:
+        segmentation = Segmentation(study, options)
+        segmentation.complete(wanted)
+        results = segmentation.scores()
+    else:
+        results = known(study.results, [*KEYS, *study.measures])
+        missing = [job for job in wanted if job not in finished(results, options)]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            found = pool.map(lambda job: run_draw(study, *job, options), missing)
+            for job, _ in zip(missing, found, strict=True):
+                add(collected(study, *job, options), study.results)
+        results = known(study.results, [*KEYS, *study.measures])
+        results = results[results["steps"] == options.steps]
     if results.empty:
         raise SystemExit("no draw is finished")
     text = "".join(_text(study, results, options))

@@ -1,22 +1,28 @@
 """The bookkeeping of the evidence: who is in a draw, and what its curves say."""
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.cohorts import real_data
+from benchmarks import evidence
+from benchmarks.cohorts import ROOT, real_data
+from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
+    Segmentation,
+    Study,
+    add,
     bootstrapped,
-    cohort_table,
     finished,
-    manifest,
     per_draw,
     summary,
     worth,
 )
+from benchmarks.pieces import Piece, Workshop
 
 
 @pytest.fixture
@@ -27,22 +33,20 @@ def table() -> pd.DataFrame:
         for k in range(12)
         for side in range(2)
     ]
-    table = pd.DataFrame(rows, columns=["case", "subject", "split"])
-    return table.assign(image=table["case"] + "_image.nii.gz", label=table["case"] + ".nii.gz")
+    return pd.DataFrame(rows, columns=["case", "subject", "split"])
 
 
 def results(**curves: list[float]) -> pd.DataFrame:
     """Scores of arms at 3, 6 and 12 volumes: two draws, two seeds, two subjects, all the same."""
     rows = [
-        [n, draw, 700, arm, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
+        [n, draw, 700, arm, 0.0, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
         for arm, curve in curves.items()
-        for n, dice in zip((3, 6, 12), curve, strict=True)
+        for n, dice in zip((3, 6, 12), curve, strict=False)
         for draw in range(2)
         for seed in range(2)
         for k in range(2)
     ]
-    columns = ["labelled", "draw", "steps", "arm", "seed", "case", "subject", "label", "dice"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*evidence.KEYS, "label", "dice"])
 
 
 def test_a_draw_takes_one_volume_of_each_labelled_subject_and_every_test_volume(
@@ -54,8 +58,7 @@ def test_a_draw_takes_one_volume_of_each_labelled_subject_and_every_test_volume(
     assert set(parts["test"]["case"]) == set(table.loc[table["split"] == "test", "case"])
     subjects = [set(part["subject"]) for part in parts.values()]
     assert sum(map(len, subjects)) == len(set().union(*subjects))
-    assert parts["unlabelled"]["label"].eq("").all()
-    assert parts["train"]["label"].str.endswith(".nii.gz").all()
+    assert len(parts["unlabelled"]) == 10  # five subjects, all their volumes
 
 
 def test_draws_differ_and_repeat(table: pd.DataFrame) -> None:
@@ -68,11 +71,15 @@ def test_draws_differ_and_repeat(table: pd.DataFrame) -> None:
 
 @pytest.mark.skipif(not real_data().exists(), reason="the real data sets are not on this machine")
 def test_every_volume_may_be_drawn_with_its_label_whatever_the_preset_withholds() -> None:
-    table = cohort_table(STUDIES["hippocampus"])
-    assert set(table["split"]) == {"train", "unlabelled", "test"}
-    assert table["label"].str.endswith(".nii.gz").all()
-    drawn = manifest(table, labelled=20, draw=0, unlabelled=30)
-    assert drawn.loc[drawn["split"] == "train", "label"].str.endswith(".nii.gz").sum() == 20
+    given = STUDIES["ct"].parameters
+    everyone = whole_cohort(given)
+    table = everyone.table[["case", "subject", "split"]]
+    assert (table["split"] != "test").sum() == 12
+    cohort = draw_of(everyone, manifest(table, labelled=9, draw=0, unlabelled=3))
+    taught = cohort.select(cohort.indices("train"))
+    assert len(taught) == 9
+    assert all(bool(label.any()) for label in taught.labels)
+    assert not cohort.labels[cohort.indices("unlabelled")].any()
 
 
 def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> None:
@@ -102,3 +109,85 @@ def test_a_draw_counts_as_finished_with_its_steps_and_seeds_only() -> None:
         return len(finished(table, argparse.Namespace(steps=steps, seeds=seeds)))
 
     assert (found(700, 2), found(700, 1), found(700, 3), found(900, 1)) == (6, 6, 0, 0)
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmentation:
+    """Of two draws at n = 3 one is tuned, and trained for one seed at two strengths."""
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    given = read_parameters(ROOT, "hippocampus", tuning={"energies": [1.0, 4.0]})
+    study = Study("hippocampus", "", (3,))
+    study.__dict__["parameters"] = given
+    tuned = [
+        [3, 0, 700, arm, energy, fold, f"s{fold}", score]
+        for arm, energy, score in (
+            ("elastic", 1.0, 0.6), ("elastic", 4.0, 0.7), ("learned", 1.0, 0.9),
+            ("learned", 4.0, 0.8), ("dream", 1.0, 0.5),
+        )
+        for fold in range(3)
+    ]  # fmt: skip
+    add(pd.DataFrame(tuned, columns=evidence.TUNING), study.tuning)
+    for energy in (1.0, 4.0):
+        rows = results(**{"elastic": [0.8], "learned": [0.7 + energy / 10], "dream": [0.75]})
+        rows = rows[(rows["draw"] == 0) & (rows["seed"] == 0)]
+        rows["energy"] = [0.0 if arm == "dream" else energy for arm in rows["arm"]]
+        add(rows[(rows["arm"] != "dream") | (energy == 1.0)], study.results)
+    return Segmentation(study, argparse.Namespace(steps=700, seeds=2, jobs=1))
+
+
+def test_scores_are_those_of_the_chosen_strengths_and_of_what_is_recommended(
+    study: Segmentation,
+) -> None:
+    means = per_draw(study.scores()).groupby("arm").mean()
+    assert set(means.index) == {"elastic", "learned", "dream", "gated"}
+    assert means["learned"] == pytest.approx(0.8)  # of energy 1
+    assert means["gated"] == pytest.approx(means["learned"])
+    energies = study.scores().groupby("arm")["energy"].unique().map(list).to_dict()
+    assert energies == {"elastic": [4.0], "learned": [1.0], "dream": [0.0], "gated": [1.0]}
+
+
+def test_networks_that_are_there_are_not_trained_again(study: Segmentation) -> None:
+    missing = list(study._to_train(3, 0))
+    assert {piece.arm for piece in missing if piece.seed == 0} == {"none", "classic"}
+    assert {piece.arm for piece in missing if piece.seed == 1} == set(evidence.TRAINED)
+    assert Piece("train", 3, 0, "learned", 1.0, 0, 1) in missing
+    assert Piece("train", 3, 0, "elastic", 4.0, 0, 1) in missing
+    assert len(list(study._to_train(3, 1))) == 2 * len(evidence.TRAINED)
+
+
+def test_work_that_is_there_is_kept_and_the_rest_done(
+    study: Segmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every piece once, each strength only after the cross-validation that chooses it."""
+    asked: list[Piece] = []
+
+    class Fake:
+        def __init__(self, *_: object) -> None: ...
+        def __enter__(self) -> "Fake":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def each(self, pieces: list[Piece]) -> Iterator[tuple[Piece, pd.DataFrame]]:
+            for piece in pieces:
+                asked.append(piece)
+                row = {"arm": piece.arm, "seed": piece.seed, "case": "a", "subject": "s"}
+                row |= {"label": 1, "dice": 0.5}
+                if piece.kind == "tune":
+                    row = {"arm": piece.arm, "energy": piece.energy, "fold": piece.fold}
+                    row |= {"subject": f"s{piece.fold}", "score": piece.energy}
+                yield piece, pd.DataFrame() if piece.kind == "prepare" else pd.DataFrame([row])
+
+    folds = [argparse.Namespace(prior=1, recipes=[1])] * 3
+    monkeypatch.setattr(evidence, "Processes", Fake)
+    monkeypatch.setattr(Workshop, "_prepared", lambda *_: argparse.Namespace(folds=folds))
+    study.complete([(3, 1)])
+    assert [piece.kind for piece in asked[:2]] == ["prepare", "fuse"]
+    assert sum(piece.kind == "tune" for piece in asked) == 3 * 5
+    trained = [piece for piece in asked if piece.kind == "train"]
+    assert len(trained) == 2 * len(evidence.TRAINED)
+    assert {piece.energy for piece in trained if piece.arm == "learned"} == {4.0}
+    asked.clear()
+    study.complete([(3, 1)])
+    assert [piece.kind for piece in asked] == ["prepare", "fuse"]  # their files were not made

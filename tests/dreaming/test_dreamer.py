@@ -133,7 +133,9 @@ def test_a_source_without_a_class_is_refused_where_there_are_classes() -> None:
 
 
 def test_elastic_warps_have_the_energy_asked_for() -> None:
-    warps = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(), Strength(4.0, 5.0))
+    warps = ElasticWarps(
+        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, 5.0)
+    )
     _, transform = warps.sample(torch.zeros(200, dtype=torch.long), generator())
     assert transform.velocity is not None
     energy = transform.velocity.square().sum(1).mean()
@@ -163,7 +165,9 @@ def test_affine_maps_stay_in_their_range_and_keep_the_warp() -> None:
     assert determinant.log().abs().max() <= 0.3 + 1e-9
     assert determinant.log().abs().max() > 0.15
     assert matrices[:, :3, 3].abs().max() < 3.0
-    inner = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(), Strength(4.0, 8.0))
+    inner = ElasticWarps(
+        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, 8.0)
+    )
     members = torch.arange(3)
     sources, moved = AffineWarps(inner, config).sample(members, generator())
     _, bare = inner.sample(members, generator())
@@ -182,7 +186,7 @@ def test_random_warps_are_as_strong_and_as_rough_as_what_was_measured() -> None:
     shape = (24, 32, 24)
     extent = (48.0, 64.0, 48.0)
     warps = ElasticWarps(
-        (48, 64, 48), (1.0, 1.0, 1.0), shape, ElasticWarpConfig(), Strength(3.0, 6.0)
+        (48, 64, 48), (1.0, 1.0, 1.0), shape, ElasticWarpConfig(energy=1.0), Strength(3.0, 6.0)
     )
     velocities = warps.sample(torch.arange(40), generator())[1].velocity
     assert velocities is not None

@@ -1,4 +1,6 @@
-"""The steps chained in memory, as the evidence does on a GPU, against the pipeline itself."""
+"""The pieces of which the evidence is made, against the pipeline itself."""
+
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -6,6 +8,8 @@ import torch
 
 from benchmarks import draws
 from dreamorph.datasets import RecordDataset
+from dreamorph.parameters import Parameters
+from dreamorph.training.tuning import candidates
 from dreamorph.volumes.cohort import Cohort
 from tests.pipelines.conftest import ROOT, Workplace
 
@@ -17,29 +21,71 @@ def cohort(finished: Workplace) -> Cohort:
     return RecordDataset(str(finished.root / "data/03_primary/tiny/cohort")).load()
 
 
-def test_a_draw_in_memory_comes_to_what_the_pipeline_does(
-    finished: Workplace, cohort: Cohort
-) -> None:
-    told: list[str] = []
+@pytest.fixture(scope="module")
+def given() -> Parameters:
     given = draws.read_parameters(ROOT, "tiny")
     quiet = given.training.model_copy(update={"progress": False})
-    given = given.model_copy(update={"training": quiet})
-    found = pd.concat(draws.run(cohort, given, told.append), ignore_index=True)
+    return given.model_copy(update={"training": quiet})
+
+
+@pytest.fixture(scope="module")
+def prepared(cohort: Cohort, given: Parameters) -> draws.Prepared:
+    return draws.prepare(cohort, given)
+
+
+def test_pieces_of_a_draw_come_to_what_the_pipeline_does(
+    finished: Workplace, cohort: Cohort, given: Parameters, prepared: draws.Prepared
+) -> None:
+    rows, fusion = draws.fused(cohort, given)
+    energy = given.tuning.energies[0]
+    networks = [
+        draws.trained(cohort, given, prepared, arm, energy, 0, fusion)
+        for arm in given.training.arms
+    ]
+    found = pd.concat([rows, *networks], ignore_index=True)
     (file,) = finished.root.glob("data/07_model_output/tiny/cases.csv")
     expected = pd.read_csv(file)
     expected = expected[expected["arm"].isin(found["arm"].unique())]
     both = found.merge(expected, on=KEYS, suffixes=("", "_expected"))
-    assert set(both["arm"]) == {"none", "classic", "elastic", "dream", "atlas"} | {
-        "elastic+atlas",
-        "dream+atlas",
-    }
-    assert len(both) == len(expected)
+    assert set(both["arm"]) >= {"none", "classic", "elastic", "dream", "atlas", "dream+atlas"}
+    assert len(both) == len(expected) == len(found)
     apart = (both["dice"] - both["dice_expected"]).abs()
     averaged = both["arm"].str.endswith("+atlas")
     assert apart[~averaged].max() < 1e-6
     assert apart[averaged].max() < 0.02  # the pipeline keeps the votes of the fusion in bytes
-    assert set(found["arm"]) - set(both["arm"]) == {"gated", "gated+atlas"}
-    assert any("dreams accepted" in line for line in told)
+
+
+def test_tuning_of_a_draw_scores_what_the_pipeline_s_does(
+    finished: Workplace, cohort: Cohort, given: Parameters, prepared: draws.Prepared
+) -> None:
+    (file,) = finished.root.glob("data/06_models/tiny/tuning_scores.csv")
+    expected = pd.read_csv(file)
+    ways = candidates(given.tuning, given.elastic_warps.energy)
+    tables = [
+        draws.tuned(cohort, given, fold, number, way)
+        for number, fold in enumerate(prepared.folds)
+        for way in ways
+    ]
+    found = pd.concat([table for table in tables if not table.empty])
+    keys = ["arm", "energy", "fold", "subject"]
+    both = found.merge(expected, on=keys, suffixes=("", "_expected"))
+    assert len(both) == len(found) == len(expected) > 0
+    assert (both["score"] - both["score_expected"]).abs().max() < 1e-6
+
+
+def test_what_a_draw_prepares_comes_back_from_its_file(
+    prepared: draws.Prepared, tmp_path: Path
+) -> None:
+    prepared.save(tmp_path / "prepared.pt")
+    again = draws.Prepared.load(tmp_path / "prepared.pt")
+    assert torch.allclose(again.prior.fields, prepared.prior.fields, atol=1e-5)
+    assert again.prior.members == prepared.prior.members
+    pd.testing.assert_frame_equal(again.dreams, prepared.dreams)
+    assert [fold.held_out for fold in again.folds] == [fold.held_out for fold in prepared.folds]
+    assert [fold.recipes for fold in again.folds] == [fold.recipes for fold in prepared.folds]
+    assert [fold.prior is None for fold in again.folds] == [
+        fold.prior is None for fold in prepared.folds
+    ]
 
 
 def test_parameters_of_a_preset_are_those_of_kedro_run() -> None:

@@ -16,7 +16,6 @@ from dreamorph.pipelines.tune.folds import Folds, Settings, shortened
 from dreamorph.pipelines.tune.nodes import choose_warps, plan_tuning
 from dreamorph.prior import DeformationPrior
 from dreamorph.training import TrainedArm
-from dreamorph.volumes.cohort import Cohort
 from tests.pipelines.conftest import ROOT, Workplace
 
 
@@ -60,14 +59,14 @@ def test_a_fold_learns_nothing_from_those_it_is_judged_on(
 ) -> None:
     """Volumes, prior and dreams of a fold know the other subjects only; judges are the rest."""
     seen: list[tuple] = []
-    original = folds._material
+    original = folds.material
 
-    def material(learners: Cohort, held_out: tuple[str, ...]):
-        made = original(learners, held_out)
-        seen.append((held_out, learners, made))
+    def material(held_out: tuple[str, ...]):
+        made = original(held_out)
+        seen.append((held_out, module.parted(folds.cohort, held_out)[0], made))
         return made
 
-    monkeypatch.setattr(folds, "_material", material)
+    monkeypatch.setattr(folds, "material", material)
     monkeypatch.setattr(module, "accepted_dreams", _all_dreams)
     judged = list(folds.judge(plan_of(folds)))
     train = folds.cohort.table.iloc[folds.cohort.indices("train")]
@@ -96,7 +95,7 @@ def _all_dreams(sources, prior, pair_table, settings):
     return module.Dreamer(prior).recipes(8, members, generator)
 
 
-def test_a_fold_without_dreams_has_no_scores_and_the_others_go_on(
+def test_a_fold_without_dreams_has_scores_of_other_warps(
     folds: Folds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -109,7 +108,8 @@ def test_a_fold_without_dreams_has_no_scores_and_the_others_go_on(
     judged = {k: v for item in folds.judge(plan_of(folds)) for k, v in item.items()}
     assert set(judged) == set(plan_of(folds)["key"])
     assert judged["dream-0"]["rows"]
-    assert all(not judged[f"{arm}-{n}"]["rows"] for arm in ("elastic", "dream") for n in (1, 2, 3))
+    assert all(not judged[f"dream-{n}"]["rows"] for n in (1, 2, 3))
+    assert all(judged[f"elastic-{n}"]["rows"] for n in range(4))
 
 
 def test_a_perfect_answer_scores_one(folds: Folds, monkeypatch: pytest.MonkeyPatch) -> None:

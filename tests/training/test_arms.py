@@ -32,7 +32,7 @@ def material() -> Material:
         prior,
         tuple(recipes),
         STILL,
-        ElasticWarpConfig(),
+        ElasticWarpConfig(energy=1.0),
         1.0,
     )
 

@@ -44,7 +44,8 @@ class ElasticWarpConfig(Config):
         sigma_mm: standard deviation of the Gaussian that smooths the noise; None makes the warps as
             rough as the dreams.
         energy: mean squared velocity in units of that of the dreams; one is equal energy.
+            Networks gain from more (docs/decisions/0025-one-strength.md).
     """
 
     sigma_mm: float | None = Field(default=None, gt=0)
-    energy: float = Field(default=1.0, gt=0)
+    energy: float = Field(default=4.0, gt=0)

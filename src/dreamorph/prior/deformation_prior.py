@@ -9,6 +9,7 @@ import torch
 
 from dreamorph.errors import PriorError
 from dreamorph.fingerprint import fingerprint
+from dreamorph.parallel import one_thread_each
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
 from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.diagnostics import diagnose
@@ -90,42 +91,9 @@ class DeformationPrior:
         Raises:
             PriorError: fewer than three members or two subjects, or fields that are not finite.
         """
-        count, ndim = fields.shape[0], fields.shape[1]
-        self.members = [str(k) for k in range(count)] if members is None else list(members)
-        self.subjects = list(self.members) if subjects is None else list(subjects)
-        self.classes = [None] * count if classes is None else list(classes)
-        self._check(fields)
-        self.fields = fields.detach().cpu().float()
-        self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
-        self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
-        deviations = self.basis.analyse(centre_by_class(self.fields, self.classes).double())
-        spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
-        residual = Residual(self.basis, spectrum)
-        population = Population(self.fields, self.subjects, self.classes, residual)
-        chosen = choose(population, self.config)
-        taper = Localisation.of_length(
-            self.basis.shape, self.basis.extent_mm, chosen.best.length_mm
-        )
-        self.gaussians = {
-            cls: MemberGaussian(
-                *fit_class(self.fields, self.classes, cls, self.config.class_pooling),
-                residual,
-                taper,
-                chosen.best.shrinkage,
-            )
-            for cls in self.class_names
-        }
-        self._modes = {cls: gaussian.modes() for cls, gaussian in self.gaussians.items()}
-        self._sites = chosen.sites
-        self._at_sites: dict[str | None, SiteGaussian] = {}
-        self._fit_affines()
-        self.fingerprint = fingerprint(
-            FORMAT, self.config, self.members, self.subjects, self.classes, self.fields,
-            self.affines,
-        )  # fmt: skip
-        mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
-        whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)
-        self.diagnostics = diagnose(population, chosen, whole, self.config)
+        with one_thread_each():  # small matrices: where a machine has other work, threads that wait
+            # for each other take ten times as long as one
+            self._fit(fields, extent_mm, affines, members, subjects, classes)
         return self
 
     @property
@@ -245,6 +213,52 @@ class DeformationPrior:
         if cls not in self.gaussians:
             raise PriorError(f"unknown class {cls!r}, expected one of {self.class_names}")
         return self.gaussians[cls]
+
+    def _fit(
+        self,
+        fields: torch.Tensor,
+        extent_mm: Sequence[float],
+        affines: torch.Tensor | None,
+        members: Sequence[str] | None,
+        subjects: Sequence[str] | None,
+        classes: Sequence[str | None] | None,
+    ) -> None:
+        count, ndim = fields.shape[0], fields.shape[1]
+        self.members = [str(k) for k in range(count)] if members is None else list(members)
+        self.subjects = list(self.members) if subjects is None else list(subjects)
+        self.classes = [None] * count if classes is None else list(classes)
+        self._check(fields)
+        self.fields = fields.detach().cpu().float()
+        self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
+        self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
+        deviations = self.basis.analyse(centre_by_class(self.fields, self.classes).double())
+        spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
+        residual = Residual(self.basis, spectrum)
+        population = Population(self.fields, self.subjects, self.classes, residual)
+        chosen = choose(population, self.config)
+        taper = Localisation.of_length(
+            self.basis.shape, self.basis.extent_mm, chosen.best.length_mm
+        )
+        self.gaussians = {
+            cls: MemberGaussian(
+                *fit_class(self.fields, self.classes, cls, self.config.class_pooling),
+                residual,
+                taper,
+                chosen.best.shrinkage,
+            )
+            for cls in self.class_names
+        }
+        self._modes = {cls: gaussian.modes() for cls, gaussian in self.gaussians.items()}
+        self._sites = chosen.sites
+        self._at_sites: dict[str | None, SiteGaussian] = {}
+        self._fit_affines()
+        self.fingerprint = fingerprint(
+            FORMAT, self.config, self.members, self.subjects, self.classes, self.fields,
+            self.affines,
+        )  # fmt: skip
+        mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
+        whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)
+        self.diagnostics = diagnose(population, chosen, whole, self.config)
 
     def _fit_affines(self) -> None:
         logs = affine_log(self.affines).flatten(1)

@@ -42,8 +42,8 @@ class TrainingConfig(Config):
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
             changes their brightness, `elastic` adds random warps as rough as the dreams and as
-            strong as tuning chose, `dream` adds dreams instead, `learned` warps around the volume's
-            own shape, in directions drawn from the prior and as strong as tuning chose.
+            strong as `elastic_warps` says or tuning chose, `dream` adds dreams instead, `learned`
+            warps as strong as those around the volume's own shape, in directions of the prior.
             `elastic` and `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.

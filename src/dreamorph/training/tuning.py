@@ -39,8 +39,8 @@ class TuningConfig(Config):
     """
 
     folds: int | None = Field(default=None, ge=0)
-    share_of_steps: float = Field(default=0.2, gt=0, le=1)
-    energies: tuple[float, ...] = (1.0, 3.0, 9.0)
+    share_of_steps: float = Field(default=0.5, gt=0, le=1)
+    energies: tuple[float, ...] = (4.0,)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
 

@@ -113,12 +113,12 @@ class Folds:
         """The trainings of a plan's rows, each noted in `begun`; a fold is made when it is due."""
         for number, part in missing.groupby("fold", sort=True):
             held_out = self.folds[int(str(number))]
-            learners, judges = self._parted(held_out)
+            learners, judges = parted(self.cohort, held_out)
             ways = [
                 Candidate(a, float(e)) for a, e in zip(part["arm"], part["energy"], strict=True)
             ]
             try:
-                material = self._material(learners, held_out)
+                material = self.material(held_out)
                 by_energy = {e: material.with_energy(e) for e in {way.energy for way in ways}}
             except (PriorError, DreamError) as error:
                 logger.warning("fold %s of the tuning cannot be judged: %s", number, error)
@@ -135,16 +135,9 @@ class Folds:
                 begun.append((key, way, int(str(number)), judges))
                 yield arm, self.settings.tuning.seed, data
 
-    def _parted(self, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
-        """The cohort without the held-out subjects, and the held-out volumes alone."""
-        train = self.cohort.table["split"] == "train"
-        out = train & self.cohort.table["subject"].astype(str).isin(held_out)
-        judges = self.cohort.select([row for row, is_out in enumerate(out) if is_out])
-        learners = self.cohort.select([row for row, is_out in enumerate(out) if not is_out])
-        return learners, judges
-
-    def _material(self, learners: Cohort, held_out: tuple[str, ...]) -> Material:
-        """What the networks of a fold are shown."""
+    def material(self, held_out: tuple[str, ...]) -> Material:
+        """What the networks of a fold are shown, where these subjects are held out."""
+        learners, _ = parted(self.cohort, held_out)
         members = self.cohort.table.iloc[member_rows(self.cohort)].reset_index(drop=True)
         inside = ~((members["split"] == "train") & members["subject"].astype(str).isin(held_out))
         known = set(members.index[inside])
@@ -170,6 +163,15 @@ class Folds:
             s.elastic,
             s.training.dream_fraction,
         )
+
+
+def parted(cohort: Cohort, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
+    """The cohort without the held-out subjects, and the held-out volumes alone."""
+    train = cohort.table["split"] == "train"
+    out = train & cohort.table["subject"].astype(str).isin(held_out)
+    judges = cohort.select([row for row, is_out in enumerate(out) if is_out])
+    learners = cohort.select([row for row, is_out in enumerate(out) if not is_out])
+    return learners, judges
 
 
 def accepted_dreams(

@@ -1,0 +1,120 @@
+"""Pieces of the evidence's work, each done by one of several processes."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+import torch
+
+from benchmarks import draws
+from dreamorph.fingerprint import fingerprint
+from dreamorph.parameters import Parameters
+from dreamorph.training.config import ArmName
+from dreamorph.training.tuning import Candidate
+from dreamorph.volumes.cohort import Cohort
+
+
+class Piece(NamedTuple):
+    """What one process does at a time: prepare or fuse a draw, tune or train one network of it."""
+
+    kind: Literal["prepare", "fuse", "tune", "train"]
+    labelled: int
+    draw: int
+    arm: ArmName = "elastic"
+    energy: float = 0.0
+    fold: int = 0
+    seed: int = 0
+
+
+class Workshop:
+    """Does pieces; what prepares a draw is kept in a folder."""
+
+    def __init__(self, given: Parameters, folder: Path) -> None:
+        self.given, self.folder = given, folder
+        known = fingerprint(
+            given.registration, given.pairing, given.prior, given.dreaming,
+            given.audit.of_the_gate(), given.tuning.folds, given.tuning.pool, given.tuning.seed,
+            given.split, given.atlas_fusion,
+        )  # fmt: skip
+        self.mark = f"{given.cohort.path.name}-{known}"
+        self._everyone: Cohort | None = None
+        # each process keeps the little it comes back to
+        self.cohort = lru_cache(4)(self._cohort)
+        self.prepared = lru_cache(2)(self._prepared)
+
+    def done(self, piece: Piece) -> bool:
+        """Whether what a piece leaves in the folder is there."""
+        return self._file(piece.kind, piece.labelled, piece.draw).exists()
+
+    def __call__(self, piece: Piece) -> tuple[Piece, pd.DataFrame]:
+        """Do a piece; the scores that it gives, none for a preparation."""
+        torch.set_num_threads(1)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        at = piece.labelled, piece.draw
+        cohort, file = self.cohort(*at), self._file(piece.kind, *at)
+        if piece.kind == "prepare":
+            draws.prepare(cohort, self.given).save(file)
+            return piece, pd.DataFrame()
+        if piece.kind == "fuse":
+            rows, answers = draws.fused(cohort, self.given)
+            torch.save([answer.half() for answer in answers], file.with_suffix(".partial"))
+            os.replace(file.with_suffix(".partial"), file)
+            return piece, rows
+        prepared = self.prepared(*at)
+        if piece.kind == "tune":
+            way = Candidate(piece.arm, piece.energy)
+            fold = prepared.folds[piece.fold]
+            return piece, draws.tuned(cohort, self.given, fold, piece.fold, way)
+        fusion = torch.load(self._file("fuse", *at), weights_only=True)
+        named = piece.arm, piece.energy or 1.0, piece.seed
+        return piece, draws.trained(cohort, self.given, prepared, *named, fusion)
+
+    def _file(self, kind: str, labelled: int, draw: int) -> Path:
+        return self.folder / f"{kind}_{labelled}_{draw}_{self.mark}.pt"
+
+    def _cohort(self, labelled: int, draw: int) -> Cohort:
+        if self._everyone is None:
+            self._everyone = draws.whole_cohort(self.given)
+        table = self._everyone.table[["case", "subject", "split"]]
+        unlabelled = self.given.split.unlabelled_subjects or 0
+        return draws.draw_of(self._everyone, draws.manifest(table, labelled, draw, unlabelled))
+
+    def _prepared(self, labelled: int, draw: int) -> draws.Prepared:
+        return draws.Prepared.load(self._file("prepare", labelled, draw))
+
+
+class Processes:
+    """As many workshops as asked for, each in a process of its own."""
+
+    def __init__(self, given: Parameters, folder: Path, count: int) -> None:
+        self.pool = ProcessPoolExecutor(
+            count, get_context("spawn"), initializer=_open, initargs=(given, folder)
+        )
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def each(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, pd.DataFrame]]:
+        """Pieces and their scores, in the order in which they are finished."""
+        begun = [self.pool.submit(_work, piece) for piece in pieces]
+        for future in as_completed(begun):
+            yield future.result()
+
+
+_workshops: list[Workshop] = []
+
+
+def _open(given: Parameters, folder: Path) -> None:
+    _workshops.append(Workshop(given, folder))
+
+
+def _work(piece: Piece) -> tuple[Piece, pd.DataFrame]:
+    return _workshops[0](piece)
