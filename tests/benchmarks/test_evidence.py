@@ -115,6 +115,7 @@ def test_a_draw_counts_as_finished_with_its_steps_and_seeds_only() -> None:
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmentation:
     """Of two draws at n = 3 one is tuned, and trained for one seed at two strengths."""
     monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    monkeypatch.setattr(evidence, "WORK", tmp_path / "work")
     (tmp_path / "benchmarks").mkdir()
     given = read_parameters(ROOT, "hippocampus", tuning={"energies": [1.0, 4.0]})
     study = Study("hippocampus", "", (3,))
