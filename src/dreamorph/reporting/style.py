@@ -26,7 +26,7 @@ _ARMS = {
     "classic": Mark("classic", "#56b4e9", "s"),
     "elastic": Mark("random warp", "#0072b2", "D"),
     "dream": Mark("dream", "#d55e00", "P"),
-    "learned": Mark("warp in learned directions", "#cc79a7", "X"),
+    "learned": Mark("learned warp", "#cc79a7", "X"),
     "atlas": Mark("multi-atlas fusion (plain)", "#009e73", "^"),
 }
 _LABEL_COLOURS = ("#ffb000", "#56b4e9", "#f0e442", "#ff7fb2", "#2ee6a8", "#ff8c42", "#ffffff")
