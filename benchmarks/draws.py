@@ -103,6 +103,16 @@ class Prepared:
         return cls(_unpacked(state["prior"]), state["dreams"], tuple(folds))
 
 
+def arms_of_folds(path: Path) -> list[set[ArmName]]:
+    """What the networks of each fold can be shown, by the file that `Prepared.save` wrote."""
+    folds = torch.load(path, weights_only=False)["folds"]
+    warped: set[ArmName] = {"elastic", "learned"}
+    return [
+        set() if prior is None else warped | {"dream"} if recipes else warped
+        for _, prior, recipes in folds
+    ]
+
+
 def read_parameters(root: Path, preset: str, **changes: dict[str, Any]) -> Parameters:
     """The parameters of a preset as `kedro run --env` has them, with further changes by group."""
     files = [*sorted((root / "conf/base/parameters").glob("*.yml"))]

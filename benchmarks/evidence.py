@@ -14,7 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ from benchmarks.registration import as_markdown, write_section
 from dreamorph.evaluation.classification import accuracy, auc
 from dreamorph.parameters import Parameters
 from dreamorph.training.config import ArmName
-from dreamorph.training.tuning import SCALED, candidates, choose
+from dreamorph.training.tuning import SCALED, choose
 
 PAGE = ROOT / "docs" / "evidence.md"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
@@ -203,26 +203,27 @@ class Segmentation:
         change = {"steps": options.steps, "progress": False}
         training = study.parameters.training.model_copy(update=change)
         self.given = study.parameters.model_copy(update={"training": training})
-        self.ways = candidates(self.given.tuning, 1.0)
+        self.shop = Workshop(self.given, WORK / study.name)
+        tuned, trained = self._of(study.tuning, TUNING), self._of(study.results, KEYS)
+        self.done = {Piece("tune", *key) for key in _keys(tuned, "fold")}
+        self.done |= {Piece("train", *key[:-1], 0, key[-1]) for key in _keys(trained, "seed")}
 
     def complete(self, jobs: Sequence[tuple[int, int]]) -> None:
-        """Do all that is missing of some draws, a few of them side by side."""
-        count = self.options.jobs
-        folder = WORK / self.study.name
-        shop = Workshop(self.given, folder)
-        together = max(1, count // 2)
-        with Processes(self.given, folder, count) as processes:
-            for start in range(0, len(jobs), together):
-                group = jobs[start : start + together]
-                first = [Piece("prepare", *job) for job in group]
-                first += [Piece("fuse", *job) for job in group]
-                self._do(processes, [piece for piece in first if not shop.done(piece)])
-                self._do(processes, [piece for job in group for piece in self._to_tune(shop, *job)])
-                self._do(processes, [piece for job in group for piece in self._to_train(*job)])
+        """Do all that is missing of some draws, the first draws first, some pieces at a time."""
+        with Processes(self.given, self.shop.folder, self.options.jobs) as processes:
+            for piece, rows in processes.each(lambda: self._ready(jobs)):
+                at = {"labelled": piece.labelled, "draw": piece.draw, "steps": self.options.steps}
+                if piece.kind == "tune":
+                    add(rows.assign(**at)[TUNING], self.study.tuning)
+                elif not rows.empty:
+                    own = rows.assign(**at, energy=piece.energy)[[*KEYS, "label", "dice"]]
+                    add(own, self.study.results)
+                self.done.add(piece)
+                sys.stderr.write(f"{self.study.name}: {piece} done\n")
 
     def scores(self) -> pd.DataFrame:
         """All scores of these steps at the chosen strengths, and those of what is recommended."""
-        rows = self._of(known(self.study.results, [*KEYS, "label", "dice"]))
+        rows = self._of(self.study.results, [*KEYS, "label", "dice"])
         tables = []
         for (labelled, draw), own in rows.groupby(["labelled", "draw"]):
             energies, recommended = self._chosen(int(labelled), int(draw))
@@ -235,48 +236,39 @@ class Segmentation:
                 tables.append(named.assign(arm=again))
         return pd.concat(tables, ignore_index=True) if tables else rows
 
-    def _do(self, processes: Processes, pieces: Sequence[Piece]) -> None:
-        for piece, rows in processes.each(pieces):
-            named = rows.assign(labelled=piece.labelled, draw=piece.draw, steps=self.options.steps)
-            if piece.kind == "tune":
-                add(named[TUNING], self.study.tuning)
-            elif not rows.empty:
-                own = named.assign(energy=piece.energy)[[*KEYS, "label", "dice"]]
-                add(own, self.study.results)
-            sys.stderr.write(f"{self.study.name}: {piece} done\n")
-
-    def _of(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _of(self, file: Path, columns: Sequence[str]) -> pd.DataFrame:
+        table = known(file, columns)
         return table[table["steps"] == self.options.steps]
 
-    def _tuned(self, labelled: int, draw: int) -> pd.DataFrame:
-        table = self._of(known(self.study.tuning, TUNING))
-        return table[(table["labelled"] == labelled) & (table["draw"] == draw)]
+    def _ready(self, jobs: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+        for job in jobs:
+            first = [Piece("prepare", *job), Piece("fuse", *job)]
+            missing = [piece for piece in first if not self.shop.done(piece)]
+            missing = missing or self._missing(self.shop.candidates(*job))
+            yield from missing or self._missing(self._to_train(*job))
 
-    def _to_tune(self, shop: Workshop, labelled: int, draw: int) -> Iterator[Piece]:
-        table = self._tuned(labelled, draw)
-        for number, fold in enumerate(shop.prepared(labelled, draw).folds):
-            for way in self.ways:
-                same = (table["fold"] == number) & (table["arm"] == way.arm)
-                possible = fold.prior is not None and (fold.recipes or way.arm != "dream")
-                if possible and not (same & (table["energy"] == way.energy)).any():
-                    yield Piece("tune", labelled, draw, way.arm, way.energy, number)
+    def _missing(self, pieces: Iterable[Piece]) -> list[Piece]:
+        return [piece for piece in pieces if piece not in self.done]
 
     def _chosen(self, labelled: int, draw: int) -> tuple[dict[ArmName, float], str | None]:
         """Energies, and the recommended arm; None before it is tuned."""
-        table = self._tuned(labelled, draw)
+        table = self._of(self.study.tuning, TUNING)
+        table = table[(table["labelled"] == labelled) & (table["draw"] == draw)]
         choice = choose(table, self.given.elastic_warps.energy)
         return choice.energies, None if table.empty else choice.recommended or "elastic"
 
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:
-        rows = self._of(known(self.study.results, KEYS))
-        rows = rows[(rows["labelled"] == labelled) & (rows["draw"] == draw)]
         energies, _ = self._chosen(labelled, draw)
         for seed in range(self.options.seeds):
             for arm in TRAINED:
                 energy = energies[arm] if arm in SCALED else 0.0
-                same = (rows["arm"] == arm) & (rows["energy"] == energy)
-                if not (same & (rows["seed"] == seed)).any():
-                    yield Piece("train", labelled, draw, arm, energy, 0, seed)
+                yield Piece("train", labelled, draw, arm, energy, 0, seed)
+
+
+def _keys(table: pd.DataFrame, last: str) -> Iterator[tuple]:
+    """Labelled, draw, arm, energy and one more of the lines of a table, each once."""
+    columns = ["labelled", "draw", "arm", "energy", last]
+    return table[columns].drop_duplicates().itertuples(index=False, name=None)
 
 
 def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:

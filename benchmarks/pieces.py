@@ -1,13 +1,14 @@
 """Pieces of the evidence's work, each done by one of several processes."""
 
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -15,7 +16,7 @@ from benchmarks import draws
 from dreamorph.fingerprint import fingerprint
 from dreamorph.parameters import Parameters
 from dreamorph.training.config import ArmName
-from dreamorph.training.tuning import Candidate
+from dreamorph.training.tuning import Candidate, candidates
 from dreamorph.volumes.cohort import Cohort
 
 
@@ -46,6 +47,7 @@ class Workshop:
         # each process keeps the little it comes back to
         self.cohort = lru_cache(4)(self._cohort)
         self.prepared = lru_cache(2)(self._prepared)
+        self.candidates = lru_cache(None)(self._candidates)
 
     def done(self, piece: Piece) -> bool:
         """Whether what a piece leaves in the folder is there."""
@@ -62,20 +64,23 @@ class Workshop:
             return piece, pd.DataFrame()
         if piece.kind == "fuse":
             rows, answers = draws.fused(cohort, self.given)
-            torch.save([answer.half() for answer in answers], file.with_suffix(".partial"))
-            os.replace(file.with_suffix(".partial"), file)
+            partial = file.with_suffix(".partial.npz")
+            np.savez_compressed(partial, torch.stack(answers).half().numpy())
+            os.replace(partial, file)
             return piece, rows
         prepared = self.prepared(*at)
         if piece.kind == "tune":
             way = Candidate(piece.arm, piece.energy)
             fold = prepared.folds[piece.fold]
             return piece, draws.tuned(cohort, self.given, fold, piece.fold, way)
-        fusion = torch.load(self._file("fuse", *at), weights_only=True)
+        with np.load(self._file("fuse", *at)) as kept:
+            fusion = list(torch.from_numpy(kept["arr_0"]))
         named = piece.arm, piece.energy or 1.0, piece.seed
         return piece, draws.trained(cohort, self.given, prepared, *named, fusion)
 
     def _file(self, kind: str, labelled: int, draw: int) -> Path:
-        return self.folder / f"{kind}_{labelled}_{draw}_{self.mark}.pt"
+        ending = "npz" if kind == "fuse" else "pt"
+        return self.folder / f"{kind}_{labelled}_{draw}_{self.mark}.{ending}"
 
     def _cohort(self, labelled: int, draw: int) -> Cohort:
         if self._everyone is None:
@@ -87,11 +92,21 @@ class Workshop:
     def _prepared(self, labelled: int, draw: int) -> draws.Prepared:
         return draws.Prepared.load(self._file("prepare", labelled, draw))
 
+    def _candidates(self, labelled: int, draw: int) -> tuple[Piece, ...]:
+        folds = draws.arms_of_folds(self._file("prepare", labelled, draw))
+        return tuple(
+            Piece("tune", labelled, draw, way.arm, way.energy, number)
+            for number, arms in enumerate(folds)
+            for way in candidates(self.given.tuning, 1.0)
+            if way.arm in arms
+        )
+
 
 class Processes:
     """As many workshops as asked for, each in a process of its own."""
 
     def __init__(self, given: Parameters, folder: Path, count: int) -> None:
+        self.count = count
         self.pool = ProcessPoolExecutor(
             count, get_context("spawn"), initializer=_open, initargs=(given, folder)
         )
@@ -102,11 +117,25 @@ class Processes:
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown(cancel_futures=True)
 
-    def each(self, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, pd.DataFrame]]:
-        """Pieces and their scores, in the order in which they are finished."""
-        begun = [self.pool.submit(_work, piece) for piece in pieces]
-        for future in as_completed(begun):
-            yield future.result()
+    def each(self, ready: Callable[[], Iterable[Piece]]) -> Iterator[tuple[Piece, pd.DataFrame]]:
+        """Pieces and their scores, in the order in which they are finished.
+
+        `ready` names what can be done now and is not done yet, the most urgent first; it is asked
+        again after every piece.
+        """
+        running: dict[Future[tuple[Piece, pd.DataFrame]], Piece] = {}
+        while True:
+            for piece in ready():
+                if len(running) >= self.count:
+                    break
+                if piece not in running.values():
+                    running[self.pool.submit(_work, piece)] = piece
+            if not running:
+                return
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                del running[future]
+                yield future.result()
 
 
 _workshops: list[Workshop] = []

@@ -1,14 +1,14 @@
 """The bookkeeping of the evidence: who is in a draw, and what its curves say."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import evidence
+from benchmarks import draws, evidence
 from benchmarks.cohorts import ROOT, real_data
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
@@ -149,12 +149,12 @@ def test_scores_are_those_of_the_chosen_strengths_and_of_what_is_recommended(
 
 
 def test_networks_that_are_there_are_not_trained_again(study: Segmentation) -> None:
-    missing = list(study._to_train(3, 0))
+    missing = study._missing(study._to_train(3, 0))
     assert {piece.arm for piece in missing if piece.seed == 0} == {"none", "classic"}
     assert {piece.arm for piece in missing if piece.seed == 1} == set(evidence.TRAINED)
     assert Piece("train", 3, 0, "learned", 1.0, 0, 1) in missing
     assert Piece("train", 3, 0, "elastic", 4.0, 0, 1) in missing
-    assert len(list(study._to_train(3, 1))) == 2 * len(evidence.TRAINED)
+    assert len(study._missing(study._to_train(3, 1))) == 2 * len(evidence.TRAINED)
 
 
 def test_work_that_is_there_is_kept_and_the_rest_done(
@@ -170,8 +170,10 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
 
         def __exit__(self, *_: object) -> None: ...
 
-        def each(self, pieces: list[Piece]) -> Iterator[tuple[Piece, pd.DataFrame]]:
-            for piece in pieces:
+        def each(
+            self, ready: Callable[[], Iterable[Piece]]
+        ) -> Iterator[tuple[Piece, pd.DataFrame]]:
+            while piece := next(iter(ready()), None):
                 asked.append(piece)
                 row = {"arm": piece.arm, "seed": piece.seed, "case": "a", "subject": "s"}
                 row |= {"label": 1, "dice": 0.5}
@@ -180,15 +182,21 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
                     row |= {"subject": f"s{piece.fold}", "score": piece.energy}
                 yield piece, pd.DataFrame() if piece.kind == "prepare" else pd.DataFrame([row])
 
-    folds = [argparse.Namespace(prior=1, recipes=[1])] * 3
     monkeypatch.setattr(evidence, "Processes", Fake)
-    monkeypatch.setattr(Workshop, "_prepared", lambda *_: argparse.Namespace(folds=folds))
+    monkeypatch.setattr(Workshop, "done", lambda _, piece: piece in asked)
+    # no dream of the last fold is accepted
+    folds = [{"elastic", "learned", "dream"}] * 2 + [{"elastic", "learned"}]
+    monkeypatch.setattr(draws, "arms_of_folds", lambda _: folds)
     study.complete([(3, 1)])
     assert [piece.kind for piece in asked[:2]] == ["prepare", "fuse"]
-    assert sum(piece.kind == "tune" for piece in asked) == 3 * 5
+    kinds = [piece.kind for piece in asked]
+    assert kinds.count("tune") == 3 * 4 + 2
+    assert kinds == sorted(kinds, key=["prepare", "fuse", "tune", "train"].index)
     trained = [piece for piece in asked if piece.kind == "train"]
     assert len(trained) == 2 * len(evidence.TRAINED)
     assert {piece.energy for piece in trained if piece.arm == "learned"} == {4.0}
-    asked.clear()
+    before = list(asked)
     study.complete([(3, 1)])
-    assert [piece.kind for piece in asked] == ["prepare", "fuse"]  # their files were not made
+    again = Segmentation(study.study, study.options)
+    assert list(again._ready([(3, 1)])) == []
+    assert asked == before
