@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -43,11 +43,15 @@ class Workshop:
             given.split, given.atlas_fusion,
         )  # fmt: skip
         self.mark = f"{given.cohort.path.name}-{known}"
-        self._everyone: Cohort | None = None
         # each process keeps the little it comes back to
         self.cohort = lru_cache(4)(self._cohort)
         self.prepared = lru_cache(2)(self._prepared)
         self.candidates = lru_cache(None)(self._candidates)
+
+    @cached_property
+    def everyone(self) -> Cohort:
+        """All volumes of the study, with their labels."""
+        return draws.whole_cohort(self.given)
 
     def done(self, piece: Piece) -> bool:
         """Whether what a piece leaves in the folder is there."""
@@ -83,11 +87,9 @@ class Workshop:
         return self.folder / f"{kind}_{labelled}_{draw}_{self.mark}.{ending}"
 
     def _cohort(self, labelled: int, draw: int) -> Cohort:
-        if self._everyone is None:
-            self._everyone = draws.whole_cohort(self.given)
-        table = self._everyone.table[["case", "subject", "split"]]
+        table = self.everyone.table[["case", "subject", "split"]]
         unlabelled = self.given.split.unlabelled_subjects or 0
-        return draws.draw_of(self._everyone, draws.manifest(table, labelled, draw, unlabelled))
+        return draws.draw_of(self.everyone, draws.manifest(table, labelled, draw, unlabelled))
 
     def _prepared(self, labelled: int, draw: int) -> draws.Prepared:
         return draws.Prepared.load(self._file("prepare", labelled, draw))

@@ -108,6 +108,22 @@ def test_a_failed_pair_counts_only_where_nothing_else_joins_its_volumes() -> Non
     assert torch.allclose(alone, torch.eye(4, dtype=torch.float64))
 
 
+def test_a_pair_that_turns_by_half_a_circle_says_nothing() -> None:
+    """Such a map has no real logarithm; the others decide."""
+    logs = torch.zeros(4, 4, 4, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(4)
+    logs[:, :3] = 0.1 * torch.randn(4, 3, 4, generator=generator, dtype=torch.float64)
+    maps = affine_exp(logs)
+    affines = torch.stack([maps[j] @ torch.linalg.inv(maps[i]) for i, j in PAIRS])
+    without = population_affines(affines[:4], FIXED[:4], MOVING[:4], 4)
+    affines[4] = torch.diag(torch.tensor([-1.0, -1.2, 1.0, 1.0]))
+    with pytest.raises(ValueError, match="real logarithm"):
+        affine_log(affines[4:])
+    assert (population_affines(affines, FIXED, MOVING, 4) - without).abs().max() < 1e-3
+    alone = population_affines(affines[4:], [0], [1], 2)
+    assert torch.allclose(alone, torch.eye(4, dtype=torch.float64).expand(2, 4, 4))
+
+
 def test_members_are_grouped_by_the_pairs_that_join_them() -> None:
     assert connected_groups([5, 0, 2], [2, 1, 6], 7) == [[0, 1], [2, 5, 6], [3], [4]]
     assert connected_groups([], [], 2) == [[0], [1]]

@@ -12,7 +12,7 @@ import torch
 
 from dreamorph.errors import PriorError
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
-from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
+from dreamorph.spatial.affine import affine_exp, affine_log_where, identity_affine
 
 #: Weight of a failed pair among good ones.
 FAILED_WEIGHT = 1e-6
@@ -126,7 +126,8 @@ def population_affines(
     """Affine maps T from a common space to each member with `A_ij ~ T_j T_i^-1`.
 
     Log-Euclidean least squares (Arsigny et al. 2009), repeated on what is left, with pairs that
-    disagree with the rest trusted less (Huber weights).
+    disagree with the rest trusted less (Huber weights). Pairs that disagree by half a circle say
+    nothing.
 
     Args:
         affines: `(P, n, n)`, from fixed to moving points of each pair.
@@ -144,7 +145,10 @@ def population_affines(
         trust[torch.tensor(failed, dtype=torch.bool)] = FAILED_WEIGHT
     weights = trust
     for _ in range(iterations):
-        rest = affine_log(torch.linalg.inv(maps[j]) @ affines.double().cpu() @ maps[i])
+        rest, exists = affine_log_where(
+            torch.linalg.inv(maps[j]) @ affines.double().cpu() @ maps[i]
+        )
+        weights = torch.where(exists, weights, weights.clamp(max=FAILED_WEIGHT))
         solver = _solver(fixed, moving, n_members, weights)
         step = (solver @ rest.flatten(1)).reshape(maps.shape)
         maps = maps @ affine_exp(step)

@@ -69,15 +69,18 @@ def affine_log(matrix: torch.Tensor) -> torch.Tensor:
     Raises ValueError where a map mirrors or turns by half a circle, for which no real principal
     logarithm exists. (Arsigny et al., J. Math. Imaging Vis. 2009: log-Euclidean affine statistics.)
     """
-    logs = []
-    for single in matrix.detach().cpu().double().numpy():
-        log = np.asarray(scipy.linalg.logm(single))
-        if np.abs(np.imag(log)).max() > 1e-8:
-            raise ValueError(
-                "affine map without a real logarithm: it mirrors or turns by 180 degrees"
-            )
-        logs.append(np.real(log))
-    return torch.from_numpy(np.stack(logs)).to(matrix.device)
+    log, exists = affine_log_where(matrix)
+    if not exists.all():
+        raise ValueError("affine map without a real logarithm: it mirrors or turns by 180 degrees")
+    return log
+
+
+def affine_log_where(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`affine_log` of the maps that have one, zero for others, and which have, `(B,)`."""
+    logs = [np.asarray(scipy.linalg.logm(m)) for m in matrix.detach().cpu().double().numpy()]
+    exists = np.array([np.abs(np.imag(log)).max() <= 1e-8 for log in logs])
+    real = np.stack([np.real(log) for log in logs]) * exists[:, None, None]
+    return torch.from_numpy(real).to(matrix.device), torch.from_numpy(exists).to(matrix.device)
 
 
 def affine_exp(log: torch.Tensor) -> torch.Tensor:
