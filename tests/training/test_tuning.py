@@ -48,13 +48,15 @@ def test_the_best_strength_of_random_warps_is_taken() -> None:
     assert choice.recommended == "elastic"
 
 
-def test_dreams_are_recommended_only_with_a_lead_of_a_standard_error() -> None:
+def test_another_way_than_learned_directions_needs_a_lead_of_a_standard_error() -> None:
     clear = scores(**{"elastic_1": 0.40, "dream_1": 0.45, "learned_1": 0.43})
     assert choose(clear, 1.0).recommended == "dream"
-    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.402, "learned_1": 0.401})
-    assert choose(slight, 1.0).recommended == "elastic"
-    mixed = scores(**{"elastic_1": 0.40, "dream_1": 0.39, "learned_1": 0.45})
-    assert choose(mixed, 1.0).recommended == "learned"
+    slight = scores(**{"elastic_1": 0.402, "dream_1": 0.401, "learned_1": 0.400})
+    assert choose(slight, 1.0).recommended == "learned"
+    assert "nothing leads learned directions" in choose(slight, 1.0).reason
+    random = scores(**{"elastic_1": 0.45, "dream_1": 0.39, "learned_1": 0.40})
+    assert choose(random, 1.0).recommended == "elastic"
+    assert "random warps lead learned directions" in choose(random, 1.0).reason
 
 
 def test_the_reason_names_the_lead_and_its_error() -> None:
@@ -62,7 +64,7 @@ def test_the_reason_names_the_lead_and_its_error() -> None:
     table.loc[table["arm"] == "elastic", "score"] = [0.5, 0.5, 0.5, 0.5, 0.5]
     table.loc[table["arm"] == "dream", "score"] = [0.5, 0.6, 0.7, 0.8, 0.9]
     # deviations -.2 -.1 0 .1 .2: variance .025, standard error sqrt(.025 / 5)
-    assert "dream minus random warps +0.2000, standard error 0.0707" in choose(table, 1.0).reason
+    assert "dreams minus random warps +0.2000, standard error 0.0707" in choose(table, 1.0).reason
 
 
 def test_too_few_held_out_subjects_choose_nothing() -> None:
@@ -84,7 +86,7 @@ def test_dreams_that_some_fold_lacks_do_not_stand_to_choice() -> None:
     choice = choose(table.iloc[:-1], 1.0)
     assert choice.recommended == "learned"
     assert "not every fold had dreams" in choice.reason
-    assert "dream minus" not in choice.reason
+    assert "dreams minus" not in choice.reason
 
 
 def test_random_and_learned_directions_have_a_strength_each() -> None:
