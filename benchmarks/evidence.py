@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
+from benchmarks.curves import ARMS, MEASURES, draw_curves, summary, worth
 from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
 from dreamorph.evaluation.classification import accuracy, auc
@@ -50,25 +49,8 @@ with KedroSession.create(root, env=env, runtime_params=json.loads(params)) as se
 FEWEST = 3
 #: Trained first what the question is about.
 TRAINED: tuple[ArmName, ...] = ("elastic", "learned", "dream", "classic", "none")
-ARMS = (
-    "none", "classic", "elastic", "learned", "dream", "gated", "atlas", "elastic+atlas",
-    "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
-)  # fmt: skip
-NAMES = {
-    "atlas": "multi-atlas fusion",
-    "shape_features": "plain classifier on shape features",
-    "elastic": "tuned random warps",
-    "learned": "warps in learned directions",
-    "gated": "what tuning recommends",
-    "elastic+atlas": "tuned random warps, averaged with fusion",
-    "learned+atlas": "warps in learned directions, averaged with fusion",
-    "dream+atlas": "dream, averaged with fusion",
-    "gated+atlas": "what tuning recommends, averaged with fusion",
-}
 KEYS = ["labelled", "draw", "steps", "arm", "energy", "seed", "case", "subject"]
 TUNING = ["labelled", "draw", "steps", "arm", "energy", "fold", "subject", "score"]
-MEASURES = {"dice": "Dice", "auc": "AUC", "accuracy": "accuracy"}
-BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True)
@@ -207,6 +189,8 @@ class Segmentation:
         tuned, trained = self._of(study.tuning, TUNING), self._of(study.results, KEYS)
         self.done = {Piece("tune", *key) for key in _keys(tuned, "fold")}
         self.done |= {Piece("train", *key[:-1], 0, key[-1]) for key in _keys(trained, "seed")}
+        fused = _keys(trained[trained["arm"] == "atlas"], "seed")
+        self.done |= {Piece("fuse", *key[:2]) for key in fused}
 
     def complete(self, jobs: Sequence[tuple[int, int]]) -> None:
         """Do all that is missing of some draws, the first draws first, some pieces at a time."""
@@ -215,7 +199,7 @@ class Segmentation:
                 at = {"labelled": piece.labelled, "draw": piece.draw, "steps": self.options.steps}
                 if piece.kind == "tune":
                     add(rows.assign(**at)[TUNING], self.study.tuning)
-                elif not rows.empty:
+                elif not rows.empty and piece not in self.done:
                     own = rows.assign(**at, energy=piece.energy)[[*KEYS, "label", "dice"]]
                     add(own, self.study.results)
                 self.done.add(piece)
@@ -242,10 +226,21 @@ class Segmentation:
 
     def _ready(self, jobs: Sequence[tuple[int, int]]) -> Iterator[Piece]:
         for job in jobs:
+            if self._complete(*job):
+                continue
             first = [Piece("prepare", *job), Piece("fuse", *job)]
             missing = [piece for piece in first if not self.shop.done(piece)]
             missing = missing or self._missing(self.shop.candidates(*job))
             yield from missing or self._missing(self._to_train(*job))
+
+    def _complete(self, labelled: int, draw: int) -> bool:
+        """Whether the tables hold all of a draw; its files need not be there then."""
+        own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
+        trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
+        wanted = {(arm, seed) for arm in TRAINED for seed in range(self.options.seeds)}
+        if Piece("fuse", labelled, draw) not in own or not wanted <= trained:
+            return False
+        return not self._missing(self._to_train(labelled, draw))
 
     def _missing(self, pieces: Iterable[Piece]) -> list[Piece]:
         return [piece for piece in pieces if piece not in self.done]
@@ -271,94 +266,11 @@ def _keys(table: pd.DataFrame, last: str) -> Iterator[tuple]:
     return table[columns].drop_duplicates().itertuples(index=False, name=None)
 
 
-def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:
-    """Mean score by labelled, arm, draw and seed: over labels, then cases, then subjects."""
-    levels = ["labelled", "arm", "draw", "seed"]
-    by_case = results.groupby([*levels, "subject", "case"])[measure].mean()
-    return by_case.groupby([*levels, "subject"]).mean().groupby(levels).mean()
-
-
-def bootstrapped(values: pd.Series, rng: np.random.Generator) -> np.ndarray:
-    """Bootstrap means of an arm: draws with replacement, and within each draw its seeds."""
-    draws = [own.to_numpy(dtype=float) for _, own in values.groupby(level="draw")]
-    means = []
-    for _ in range(BOOTSTRAPS):
-        picked = [draws[k] for k in rng.integers(len(draws), size=len(draws))]
-        means.append(np.mean([rng.choice(own, size=len(own)).mean() for own in picked]))
-    return np.array(means)
-
-
-def summary(results: pd.DataFrame, measure: str = "dice") -> pd.DataFrame:
-    """One row an arm, one column a number of labelled volumes: mean and 95 % interval."""
-    scores = per_draw(results, measure)
-    rows = []
-    for arm in [arm for arm in ARMS if arm in set(results["arm"])]:
-        row: dict[str, object] = {"arm": NAMES.get(arm, arm)}
-        for labelled in sorted(results["labelled"].unique()):
-            row[f"n = {labelled}"] = _cell(scores, int(labelled), arm)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
-    if (labelled, arm) not in scores.index.droplevel(["draw", "seed"]):
-        return "-"
-    own = scores.loc[labelled, arm]
-    low, high = np.percentile(bootstrapped(own, np.random.default_rng(0)), [2.5, 97.5])
-    mean = own.groupby(level="draw").mean().mean()
-    return f"{mean:.4f} ({low:.4f} to {high:.4f}), {own.index.get_level_values('draw').nunique()}"
-
-
-def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
-    """How many labelled volumes tuned random warps need to come as far as an arm at n.
-
-    The curve of the random warps is joined by straight lines over log n. Beyond its ends there is
-    no answer but "fewer" or "more".
-    """
-    means = per_draw(results, measure).groupby(["labelled", "arm"]).mean().unstack("arm")
-    curve = means["elastic"].dropna()
-    ns, heights = curve.index.to_numpy(dtype=float), np.maximum.accumulate(curve.to_numpy())
-    rows = []
-    for labelled, score in means[arm].dropna().items():
-        if score > heights[-1]:
-            shown = f"more than {ns[-1]:g}"
-        elif score < heights[0]:
-            shown = f"fewer than {ns[0]:g}"
-        else:
-            shown = f"{np.exp(np.interp(score, heights, np.log(ns))):.1f}"
-        lead = score - means.loc[labelled, "elastic"]
-        rows.append({"n": labelled, f"{arm} - random warps": f"{lead:+.4f}", "worth n": shown})
-    return pd.DataFrame(rows)
-
-
-def draw_curves(study: Study, results: pd.DataFrame) -> None:
-    """The curves, with bootstrap intervals."""
-    scores = per_draw(results, study.measures[0])
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    for arm in [arm for arm in ARMS if arm in set(results["arm"]) and arm != "none"]:
-        ns = sorted(scores.xs(arm, level="arm").index.get_level_values("labelled").unique())
-        parts = [scores.loc[n, arm] for n in ns]
-        means = [part.groupby(level="draw").mean().mean() for part in parts]
-        limits = [
-            np.percentile(bootstrapped(part, np.random.default_rng(0)), [2.5, 97.5])
-            for part in parts
-        ]
-        low, high = np.array(limits).T
-        axes.errorbar(ns, means, [means - low, high - means], label=NAMES.get(arm, arm), capsize=2)
-    axes.set_xscale("log")
-    axes.set_xticks(sorted(results["labelled"].unique()), sorted(results["labelled"].unique()))
-    axes.set_xlabel("labelled volumes")
-    axes.set_ylabel(f"mean {MEASURES[study.measures[0]]} of test subjects")
-    axes.legend()
-    figure.savefig(study.picture, dpi=130)
-
-
 def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> Iterator[str]:
     yield (
         f"`python -m benchmarks.evidence --data {study.name}`, {options.steps} steps of the"
         " preset's batches; 95 % intervals from a bootstrap over draws and, within draws, seeds;"
-        " then the number of draws.\n"
+        " then the numbers of draws and of networks.\n"
     )
     for measure in study.measures:
         yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
@@ -411,7 +323,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = "".join(_text(study, results, options))
     sys.stdout.write(text)
     if options.write:
-        draw_curves(study, results)
+        draw_curves(results, study.measures[0], study.picture)
         write_section(PAGE, study.name, text)
 
 

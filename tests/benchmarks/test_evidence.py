@@ -10,17 +10,14 @@ import pytest
 
 from benchmarks import draws, evidence
 from benchmarks.cohorts import ROOT, real_data
+from benchmarks.curves import bootstrapped, per_draw, summary, worth
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
     Segmentation,
     Study,
     add,
-    bootstrapped,
     finished,
-    per_draw,
-    summary,
-    worth,
 )
 from benchmarks.pieces import Piece, Workshop
 
@@ -83,13 +80,35 @@ def test_every_volume_may_be_drawn_with_its_label_whatever_the_preset_withholds(
 
 
 def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> None:
-    table = worth(results(elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85]), "dream").set_index(
-        "n"
+    table = results(
+        elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85], learned=[0.79, 0.82, 0.84]
     )
-    assert table.loc[3, "worth n"] == "6.0"
-    assert table.loc[6, "worth n"] == f"{np.sqrt(6 * 12):.1f}"
-    assert table.loc[12, "worth n"] == "more than 12"
-    assert table.loc[3, "dream - random warps"] == "+0.0200"
+    dream = worth(table, "dream").set_index("n")
+    middle = f"{np.sqrt(6 * 12):.1f}"
+    assert dream.loc[3, "worth n"] == "6.0 (6.0 to 6.0)"
+    assert dream.loc[6, "worth n"] == f"{middle} ({middle} to {middle})"
+    assert dream.loc[12, "worth n"] == "over 12 (over 12 to over 12)"
+    assert dream.loc[3, "dreams - random warps"] == "+0.0200 (+0.0200 to +0.0200)"
+    assert worth(table, "learned").set_index("n").loc[3, "worth n"].startswith("under 3")
+
+
+def test_a_curve_rises_within_draws_though_easy_ones_lack_its_end() -> None:
+    """The second draw is .1 better and stops at 6 volumes: plain means would fall."""
+    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
+    table.loc[table["draw"] == 1, "dice"] += 0.1
+    table = table[(table["draw"] == 0) | (table["labelled"] < 12)]
+    found = worth(table, "dream").set_index("n")["worth n"]
+    assert found[6].split(" ")[0] == f"{np.sqrt(6 * 12):.1f}"
+    assert found[12].split(" ")[0] == "12.0"
+
+
+def test_intervals_of_what_an_arm_is_worth_are_those_of_its_draws() -> None:
+    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
+    lucky = (table["draw"] == 1) & (table["arm"] == "dream")
+    table.loc[lucky, "dice"] += 0.01
+    found = worth(table, "dream").set_index("n").loc[3]
+    assert found["dreams - random warps"] == "+0.0150 (+0.0100 to +0.0200)"
+    assert found["worth n"] == f"{3 * 2**0.75:.1f} ({3 * 2**0.5:.1f} to 6.0)"
 
 
 def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
@@ -99,7 +118,7 @@ def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
     own = per_draw(table).loc[3, "elastic"]
     means = bootstrapped(own, np.random.default_rng(0))
     assert sorted(set(np.round(means, 6))) == pytest.approx([0.80, 0.81, 0.82])
-    assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2"
+    assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2, 4"
 
 
 def test_a_draw_counts_as_finished_with_its_steps_and_seeds_only() -> None:
@@ -195,8 +214,19 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
     trained = [piece for piece in asked if piece.kind == "train"]
     assert len(trained) == 2 * len(evidence.TRAINED)
     assert {piece.energy for piece in trained if piece.arm == "learned"} == {4.0}
-    before = list(asked)
+    before, table = list(asked), pd.read_csv(study.study.results)
     study.complete([(3, 1)])
     again = Segmentation(study.study, study.options)
     assert list(again._ready([(3, 1)])) == []
     assert asked == before
+    # on another machine, without the files, one more seed needs the fusion, but not its scores
+    asked.clear()
+    study.options.seeds = 3
+    study.complete([(3, 1)])
+    assert [piece.kind for piece in asked] == [
+        "prepare",
+        "fuse",
+        *["train"] * len(evidence.TRAINED),
+    ]
+    grown = pd.read_csv(study.study.results)
+    assert list(grown["arm"][len(table) :]) == list(evidence.TRAINED)

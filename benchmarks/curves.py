@@ -1,0 +1,167 @@
+"""What the scores of many draws say: means, intervals, and how many volumes an arm is worth."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+ARMS = (
+    "none", "classic", "elastic", "learned", "dream", "gated", "atlas", "elastic+atlas",
+    "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
+)  # fmt: skip
+NAMES = {
+    "atlas": "multi-atlas fusion",
+    "shape_features": "plain classifier on shape features",
+    "elastic": "tuned random warps",
+    "learned": "warps in learned directions",
+    "dream": "dreams",
+    "gated": "what tuning recommends",
+    "elastic+atlas": "tuned random warps, averaged with fusion",
+    "learned+atlas": "warps in learned directions, averaged with fusion",
+    "dream+atlas": "dreams, averaged with fusion",
+    "gated+atlas": "what tuning recommends, averaged with fusion",
+}
+MEASURES = {"dice": "Dice", "auc": "AUC", "accuracy": "accuracy"}
+BOOTSTRAPS = 2000
+RANDOM = "elastic"
+
+
+def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:
+    """Mean score by labelled, arm, draw and seed: over labels, then cases, then subjects."""
+    levels = ["labelled", "arm", "draw", "seed"]
+    by_case = results.groupby([*levels, "subject", "case"])[measure].mean()
+    return by_case.groupby([*levels, "subject"]).mean().groupby(levels).mean()
+
+
+def bootstrapped(values: pd.Series, rng: np.random.Generator) -> np.ndarray:
+    """Bootstrap means of an arm: draws with replacement, and within each draw its seeds."""
+    draws = [own.to_numpy(dtype=float) for _, own in values.groupby(level="draw")]
+    means = []
+    for _ in range(BOOTSTRAPS):
+        picked = [draws[k] for k in rng.integers(len(draws), size=len(draws))]
+        means.append(np.mean([rng.choice(own, size=len(own)).mean() for own in picked]))
+    return np.array(means)
+
+
+def summary(results: pd.DataFrame, measure: str = "dice") -> pd.DataFrame:
+    """One row an arm, one column a number of labelled volumes: mean and 95 % interval."""
+    scores = per_draw(results, measure)
+    rows = []
+    for arm in [arm for arm in ARMS if arm in set(results["arm"])]:
+        row: dict[str, object] = {"arm": NAMES.get(arm, arm)}
+        for labelled in sorted(results["labelled"].unique()):
+            row[f"n = {labelled}"] = _cell(scores, int(labelled), arm)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
+    if (labelled, arm) not in scores.index.droplevel(["draw", "seed"]):
+        return "-"
+    own = scores.loc[labelled, arm]
+    low, high = np.percentile(bootstrapped(own, np.random.default_rng(0)), [2.5, 97.5])
+    mean = own.groupby(level="draw").mean().mean()
+    draws = own.index.get_level_values("draw").nunique()
+    return f"{mean:.4f} ({low:.4f} to {high:.4f}), {draws}, {len(own)}"
+
+
+def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
+    """How many labelled volumes tuned random warps need to come as far as an arm at n.
+
+    The lead of an arm is that within draws. The curve of the random warps rises from one n to the
+    next by its mean rise within the draws that have both, since those of a larger n may be fewer
+    (a draw's volumes at n are among its volumes at any larger n), and is joined by straight lines
+    over log n. Beyond its ends there is no answer but "under" or "over". Intervals are of a
+    bootstrap over draws and, within them, seeds.
+    """
+    scores = per_draw(results, measure).unstack("arm")
+    if RANDOM not in scores:
+        return pd.DataFrame()
+    own = scores[[RANDOM, arm]].dropna(subset=[RANDOM])
+    rng = np.random.default_rng(0)
+    found = _worth(own, arm)
+    again = [_worth(_resampled(own, rng), arm) for _ in range(BOOTSTRAPS // 4)]
+    rows = []
+    for labelled, (lead, reached) in found.items():
+        leads, places = np.array([one[labelled] for one in again if labelled in one]).T
+        low, high = np.percentile(leads, [2.5, 97.5])
+        ends = [_place(p, found) for p in (reached, *_quantiles(places))]
+        rows.append(
+            {
+                "n": labelled,
+                f"{NAMES.get(arm, arm)} - random warps": f"{lead:+.4f} ({low:+.4f} to {high:+.4f})",
+                "worth n": f"{ends[0]} ({ends[1]} to {ends[2]})",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _worth(scores: pd.DataFrame, arm: str) -> dict[int, tuple[float, float]]:
+    """For each n the lead of an arm, and the n that random warps need: 0 or inf beyond the ends."""
+    means = scores.groupby(level=["labelled", "draw"]).mean()
+    random = means[RANDOM].unstack("labelled")
+    leads = (means[arm] - means[RANDOM]).groupby(level="labelled").mean()
+    rises = random.diff(axis=1).mean().to_numpy()
+    heights = random.iloc[:, 0].mean() + np.cumsum(np.where(np.arange(len(rises)), rises, 0.0))
+    ns, curve = random.columns.to_numpy(dtype=float), np.maximum.accumulate(heights)
+    found = {}
+    for n, height in zip(random.columns, heights, strict=True):
+        score = height + leads[n]
+        if np.isfinite(score):
+            at = np.exp(np.interp(score, curve, np.log(ns), left=-np.inf, right=np.inf))
+            found[int(n)] = float(leads[n]), float(at)
+    return found
+
+
+def _resampled(scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Draws with replacement, each a new draw; within it and each n, its seeds."""
+    draws = scores.index.get_level_values("draw")
+    picked = rng.choice(draws.unique().to_numpy(), size=draws.nunique())
+    parts = []
+    for number, draw in enumerate(picked):
+        own = scores[draws == draw].reset_index("draw", drop=True)
+        seeds = own.groupby(level="labelled").sample(frac=1, replace=True, random_state=rng)
+        parts.append(pd.concat({number: seeds}, names=["draw"]))
+    return pd.concat(parts)
+
+
+def _quantiles(places: np.ndarray) -> np.ndarray:
+    # beyond the ends they are infinite, and cannot be averaged
+    return np.quantile(places, [0.025, 0.975], method="nearest")
+
+
+def _place(reached: float, ns: Collection[int]) -> str:
+    if not 0 < reached < np.inf:
+        return f"under {min(ns)}" if reached == 0 else f"over {max(ns)}"
+    return f"{reached:.1f}"
+
+
+def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
+    """The curves, with bootstrap intervals, into a picture."""
+    scores = per_draw(results, measure)
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    shown = [arm for arm in ARMS if arm in set(results["arm"]) and arm not in ("none", "gated")]
+    shown = [arm for arm in shown if not arm.endswith("+atlas")]
+    for place, arm in enumerate(shown):
+        ns = sorted(scores.xs(arm, level="arm").index.get_level_values("labelled").unique())
+        parts = [scores.loc[n, arm] for n in ns]
+        means = [part.groupby(level="draw").mean().mean() for part in parts]
+        limits = [
+            np.percentile(bootstrapped(part, np.random.default_rng(0)), [2.5, 97.5])
+            for part in parts
+        ]
+        low, high = np.array(limits).T
+        beside = np.array(ns) * 1.015 ** (place - len(shown) / 2)
+        axes.errorbar(
+            beside, means, [means - low, high - means], label=NAMES.get(arm, arm), capsize=2
+        )
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(results["labelled"].unique()), sorted(results["labelled"].unique()))
+    axes.minorticks_off()
+    axes.set_xlabel("labelled volumes")
+    axes.set_ylabel(f"mean {MEASURES[measure]} of test subjects")
+    axes.legend()
+    figure.savefig(picture, dpi=130)
