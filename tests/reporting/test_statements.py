@@ -165,6 +165,30 @@ def test_the_recommended_network_is_named_with_its_reason(complete: ReportInputs
     assert "no lead" in found.sentence
 
 
+def test_what_the_test_subjects_say_of_the_recommended_network_is_told(
+    complete: ReportInputs,
+) -> None:
+    choice = {"recommended_arm": "learned", "choice_reason": "no lead", "elastic_energy": 4.0}
+
+    def found(**changes: Any) -> tuple[str, str]:
+        table = pd.DataFrame([ROW, ROW | {"first": "learned"} | changes])
+        statement = recommendation(replace(complete, choice=choice, comparisons=table))
+        assert statement is not None
+        return statement.sentence, statement.tone
+
+    sentence, tone = found()
+    assert tone == "good"
+    assert "0.840 with learned warp, 0.820 with random warp: difference +0.020" in sentence
+    assert found(lower=-0.01)[1] == "good"
+    worse, tone = found(mean_first=0.81, difference=-0.01, lower=-0.02, upper=-0.005)
+    assert "random warps did better" in worse
+    assert tone == "open"
+    # nothing to tell where the two were not compared
+    alone = recommendation(replace(complete, choice=choice, comparisons=pd.DataFrame([ROW])))
+    assert alone is not None
+    assert "test subjects, which" not in alone.sentence
+
+
 def test_nothing_is_recommended_where_nothing_was_chosen(complete: ReportInputs) -> None:
     assert recommendation(complete) is None
     choice = {"recommended_arm": "none chosen", "choice_reason": "", "elastic_energy": 1.0}

@@ -92,7 +92,14 @@ def recommendation(inputs: ReportInputs) -> Statement | None:
         "Chosen by cross-validation within the training subjects, before any test subject was"
         f" seen: {inputs.choice['choice_reason']}."
     )
-    return Statement("Which network should be used?", f"That of {arm_name(arm)}", text, "good")
+    tone = "good"
+    row = None if arm in (DREAM, RANDOM) else _comparison(inputs.comparisons, RANDOM, arm)
+    if row is not None and math.isfinite(row["difference"]):
+        text += f" On the test subjects, which had no say in it: {_numbers(row, RANDOM)}"
+        if max(row["lower"] * _sign(row), row["upper"] * _sign(row)) < 0:
+            text += " On these random warps did better."
+            tone = "open"
+    return Statement("Which network should be used?", f"That of {arm_name(arm)}", text, tone)
 
 
 def hallucination(inputs: ReportInputs) -> Statement:
@@ -136,19 +143,19 @@ def claims(inputs: ReportInputs) -> str:
     return f"This run does not show {open_claims}."
 
 
-def _comparison(table: pd.DataFrame, rival: str) -> dict[str, Any] | None:
-    """The dream arm's row against a rival, turned so that dream comes first."""
+def _comparison(table: pd.DataFrame, rival: str, arm: str = DREAM) -> dict[str, Any] | None:
+    """An arm's row against a rival, turned so that the arm comes first."""
     if table.empty:
         return None
     for metric in [*_PRIMARY, *dict.fromkeys(table["metric"])]:
         own = table[table["metric"] == metric]
         for row in records(own):
             row |= {k: math.nan if row[k] is None else float(row[k]) for k in _NUMBERS}
-            if (row["first"], row["second"]) == (DREAM, rival):
+            if (row["first"], row["second"]) == (arm, rival):
                 return row
-            if (row["first"], row["second"]) == (rival, DREAM):
+            if (row["first"], row["second"]) == (rival, arm):
                 return row | {
-                    "first": DREAM,
+                    "first": arm,
                     "second": rival,
                     "mean_first": row["mean_second"],
                     "mean_second": row["mean_first"],
@@ -160,7 +167,7 @@ def _comparison(table: pd.DataFrame, rival: str) -> dict[str, Any] | None:
 
 
 def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
-    sign = 1 if HIGHER_IS_BETTER.get(str(row["metric"]), True) else -1
+    sign = _sign(row)
     if not math.isfinite(row["difference"]):
         text = f"The difference could not be measured ({row['n_subjects']} common test subjects)."
         return Statement(question, "Not measured", text, "open")
@@ -182,16 +189,22 @@ def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
     return Statement(question, "Not shown", f"{text} {numbers}", "open")
 
 
+def _sign(row: dict[str, Any]) -> int:
+    """One where more of the metric is better, else minus one."""
+    return 1 if HIGHER_IS_BETTER.get(str(row["metric"]), True) else -1
+
+
 def _numbers(row: dict[str, Any], rival: str) -> str:
     metric = str(row["metric"])
     name = METRIC_NAMES.get(metric, metric)
+    shown = "dreams" if row["first"] == DREAM else arm_name(str(row["first"]))
     p = ""
     if row["p"] is not None:
         value = _shown_p(row)
         p = f", p {'< 0.001' if value < 0.001 else f'= {value:.3f}'} (exact Wilcoxon, Holm)"
     return (
         f"{name[:1].upper()}{name[1:]}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
-        f" dreams, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
+        f" {shown}, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
         f" {signed(row['difference'])}, {INTERVAL} {signed(row['lower'])} to"
         f" {signed(row['upper'])}{p}, {row['n_subjects']} test subjects."
     )
