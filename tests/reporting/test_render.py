@@ -190,6 +190,17 @@ def test_averaged_views_are_said(light: ReportInputs) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_single_training_of_each_arm_is_said_beside_the_verdict(
+    light: ReportInputs, bare: ReportInputs
+) -> None:
+    said = "Every arm was trained once."
+    assert said in render_report(light)
+    again = light.cases[light.cases["arm"] != "atlas"].assign(seed=1)
+    twice = pd.concat([light.cases, again], ignore_index=True)
+    assert said not in render_report(replace(light, cases=twice))
+    assert said not in render_report(bare)
+
+
 def test_a_broken_section_is_named_and_spares_the_rest(
     light: ReportInputs, caplog: pytest.LogCaptureFixture
 ) -> None:
