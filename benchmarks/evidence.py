@@ -210,6 +210,8 @@ class Segmentation:
         rows = self._of(self.study.results, [*KEYS, "label", "dice"])
         tables = []
         for (labelled, draw), own in rows.groupby(["labelled", "draw"]):
+            if (own["arm"] == "atlas").all():
+                continue  # not tuned yet, perhaps
             energies, recommended = self._chosen(int(labelled), int(draw))
             base = own["arm"].str.removesuffix("+atlas")
             right = own["energy"] == base.map(energies).fillna(0.0)

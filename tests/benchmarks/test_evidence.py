@@ -167,6 +167,20 @@ def test_scores_are_those_of_the_chosen_strengths_and_of_what_is_recommended(
     assert energies == {"elastic": [4.0], "learned": [1.0], "dream": [0.0], "gated": [1.0]}
 
 
+def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Segmentation) -> None:
+    before = study.scores()
+    add(results(atlas=[0.7]).assign(draw=7), study.study.results)
+    tuned = pd.DataFrame(
+        [
+            [3, 7, 700, arm, 4.0, fold, f"s{fold}", 0.5]
+            for arm, fold in (("elastic", 0), ("learned", 1))
+        ],
+        columns=evidence.TUNING,
+    )
+    add(tuned, study.study.tuning)
+    pd.testing.assert_frame_equal(study.scores(), before)
+
+
 def test_networks_that_are_there_are_not_trained_again(study: Segmentation) -> None:
     missing = study._missing(study._to_train(3, 0))
     assert {piece.arm for piece in missing if piece.seed == 0} == {"none", "classic"}
