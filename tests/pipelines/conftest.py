@@ -1,5 +1,6 @@
 """The real project in a folder of its own, run as a user runs it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,12 @@ class Workplace:
             timeout=800,
             check=False,
         )
+
+    def arms(self, study: str = "tiny") -> set[str]:
+        """Those that parameters ask for by default, and the one that tuning recommended."""
+        (choice,) = self.root.glob(f"data/*/{study}/choice.json")
+        recommended = json.loads(choice.read_text())["recommended_arm"]
+        return {"none", "classic", "elastic", "dream", recommended}
 
 
 def make_workplace(folder: Path) -> Workplace:

@@ -13,7 +13,6 @@ from tests.pipelines.conftest import Workplace, make_workplace
 from tests.pipelines.test_end_to_end import runs
 
 SIZE = 20
-ARMS = {"none", "classic", "elastic", "dream"}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,10 @@ def read(workplace: Workplace, name: str) -> Path:
 
 def test_arms_and_the_plain_method_are_scored_by_class(classified: Workplace) -> None:
     cases = pd.read_csv(read(classified, "cases.csv"))
-    assert set(cases["arm"]) == {*ARMS, "shape_features"}
+    assert set(cases["arm"]) == {*classified.arms(), "shape_features"}
     assert cases.groupby("arm")["case"].nunique().eq(8).all()
     metrics = json.loads(read(classified, "arm_metrics.json").read_text())
-    for arm in (*ARMS, "shape_features"):
+    for arm in (*classified.arms(), "shape_features"):
         assert 0 <= metrics[arm]["test"]["auc"] <= 1
     checks = pd.read_csv(read(classified, "checks.csv")).set_index("name")
     assert checks.loc["remove", "verdict"] == "not_assessable"

@@ -44,8 +44,12 @@ MOMENTS = (
     "data/*/tiny/checks.csv",
     "data/*/tiny/report.html",
 )
-ARMS = {"none", "classic", "elastic", "dream"}
-AVERAGED = {"elastic+atlas", "dream+atlas"}
+
+
+def expected_arms(workplace: Workplace) -> set[str]:
+    """Networks, their averages with the fusion where they learn from warps, and the fusion."""
+    arms = workplace.arms()
+    return {*arms, *(f"{arm}+atlas" for arm in arms - {"none", "classic"}), "atlas"}
 
 
 def tracking(workplace: Workplace) -> MlflowClient:
@@ -82,7 +86,7 @@ def table(workplace: Workplace, name: str) -> pd.DataFrame:
 
 def test_a_run_leaves_scores_checks_and_a_report_that_says_simulated(finished: Workplace) -> None:
     cases = table(finished, "cases")
-    assert set(cases["arm"]) == {*ARMS, *AVERAGED, "atlas"}
+    assert set(cases["arm"]) == expected_arms(finished)
     assert cases["case"].nunique() == 6
     assert cases["dice"].between(0, 1).all()
     split = table(finished, "split")
@@ -98,14 +102,14 @@ def test_a_run_leaves_scores_checks_and_a_report_that_says_simulated(finished: W
 
 def test_mlflow_holds_one_parent_and_one_nested_run_per_arm(finished: Workplace) -> None:
     parents, nested = runs(finished)
-    assert set(nested) == {*ARMS, *AVERAGED, "atlas"}
+    assert set(nested) == expected_arms(finished)
     parent = parents[0]
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["verdict"] in {"pass", "fail", "not_assessable"}
     assert parent.data.params["registration.window"] == "5"
     assert {"test/dice_mean", "check/folds", "prior/shrinkage"} <= set(parent.data.metrics)
     cases = table(finished, "cases")
-    for arm in ARMS:
+    for arm in finished.arms():
         expected = cases.loc[cases["arm"] == arm, "dice"].mean()
         assert nested[arm].data.metrics["test/dice_mean"] == pytest.approx(expected)
         history = tracking(finished).get_metric_history(nested[arm].info.run_id, "train/loss")
@@ -178,7 +182,7 @@ def test_the_same_command_again_redoes_nothing_and_says_the_same(finished: Workp
     pd.testing.assert_frame_equal(table(finished, "cases"), scores)
     parents, nested = runs(finished)
     assert len(parents) >= 2
-    assert set(nested) == {*ARMS, *AVERAGED, "atlas"}
+    assert set(nested) == expected_arms(finished)
 
 
 def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
