@@ -1,4 +1,4 @@
-"""Draws of few labelled volumes, in pieces: prepare, fuse, tune, train.
+"""Draws of few labelled volumes, in pieces: prepare, plain, tune, train.
 
 The pieces are the pipeline's own functions, in its order, without its files and tracking, so that
 several processes can share the work of a draw, on a GPU or on the cores of a CPU.
@@ -16,17 +16,22 @@ import torch
 import yaml
 
 from dreamorph.baselines.atlas import Atlases, fuse
+from dreamorph.baselines.shape_classifier import fit_shape_classifier
+from dreamorph.baselines.shape_features import shape_features
 from dreamorph.dreaming import Recipe
 from dreamorph.errors import DreamError, PriorError
+from dreamorph.evaluation.classification import accuracy, auc
 from dreamorph.parameters import Parameters
+from dreamorph.pipelines.common import task_of
 from dreamorph.pipelines.dream import nodes as dream
-from dreamorph.pipelines.evaluate.nodes import ATLAS, AVERAGED, WITH_ATLAS, views_of
+from dreamorph.pipelines.evaluate.nodes import ATLAS, AVERAGED, SHAPE, WITH_ATLAS, views_of
 from dreamorph.pipelines.prior.nodes import learn_prior
 from dreamorph.pipelines.register import nodes as registering
 from dreamorph.pipelines.train import nodes as training
 from dreamorph.pipelines.tune.folds import (
     Folds,
     Settings,
+    class_weights,
     folds_of,
     held_out_scores,
     parted,
@@ -138,6 +143,17 @@ def whole_cohort(given: Parameters) -> Cohort:
     )
 
 
+def cohort_of_classes(given: Parameters, labelled: int, draw: int) -> Cohort:
+    """As many volumes with their classes, others without, and all that the data set tests on.
+
+    Drawn as `kedro run` draws them, with the draw's number for a seed.
+    """
+    own = {"train_subjects": labelled, "test_subjects": None, "seed": draw}
+    checked = validate(scan(given.cohort), given.cohort)
+    table = assign_splits(checked.good, given.split.model_copy(update=own), checked.quarantine)
+    return preprocess(table, checked.facts, given.cohort)
+
+
 def draw_of(everyone: Cohort, chosen: pd.DataFrame) -> Cohort:
     """The cohort of a manifest's cases and splits; the labels of the unlabelled are withheld."""
     cohort = everyone.select([everyone.index_of(case) for case in chosen["case"]])
@@ -196,12 +212,25 @@ def prepare(cohort: Cohort, given: Parameters) -> Prepared:
     return Prepared(prior, dream.collect_dreams(recipes, judged), tuple(parts))
 
 
-def fused(cohort: Cohort, given: Parameters) -> tuple[pd.DataFrame, list[torch.Tensor]]:
-    """Scores of the atlas fusion, and its probabilities for every test volume."""
+def plain(cohort: Cohort, given: Parameters) -> tuple[pd.DataFrame, list[torch.Tensor]]:
+    """Scores of the plain method, and its probabilities for every test volume.
+
+    That is atlas fusion, or, for classes, a classifier on features of the shape.
+    """
     train, tests = (cohort.select(cohort.indices(split)) for split in ("train", "test"))
-    atlases = Atlases(train.images, train.labels, train.masks, cohort.n_labels)
-    answers = list(fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, given.atlas_fusion))
-    return scored(tests, answers, ATLAS, 0), answers
+    if task_of(cohort) == "segmentation":
+        atlases = Atlases(train.images, train.labels, train.masks, cohort.n_labels)
+        found = fuse(tests.images, tests.masks, atlases, cohort.spacing_mm, given.atlas_fusion)
+        answers = list(found)
+        return scored(tests, answers, ATLAS, 0), answers
+    known, asked = (shape_features(p.images, p.masks, p.spacing_mm) for p in (train, tests))
+    classes = training.training_data(cohort).classes
+    assert classes is not None
+    forest = fit_shape_classifier(
+        known, classes.numpy(), len(cohort.class_names), given.shape_classifier
+    )
+    answers = list(torch.from_numpy(forest.predict(asked))[:, None])
+    return scored(tests, answers, SHAPE, 0), answers
 
 
 def tuned(
@@ -221,7 +250,7 @@ def tuned(
         short = shortened(given.training, given.tuning)
         data = training.training_data(learners)
         (network,) = train_arms([(arm, given.tuning.seed)], data, short)
-        scores = held_out_scores(network, judges, {}).items()
+        scores = held_out_scores(network, judges, class_weights(cohort)).items()
         rows = [[way.arm, way.energy, number, *score] for score in scores]
     return pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])
 
@@ -233,9 +262,9 @@ def trained(
     arm: ArmName,
     energy: float,
     seed: int,
-    fusion: list[torch.Tensor],
+    plain_answers: list[torch.Tensor],
 ) -> pd.DataFrame:
-    """Scores of one network, and of its average with the fusion where the arm has one."""
+    """Scores of one network, and of its average with the atlas fusion where the arm has one."""
     material = training.material_of(
         cohort, prepared.prior, prepared.dreams, given.training, given.affine_warps,
         given.elastic_warps,
@@ -246,20 +275,25 @@ def trained(
     views = views_of(cohort, given.affine_warps, given.evaluation)
     answers = list(predict_each(network.build(), tests.images, tests.masks, views=views))
     tables = [scored(tests, answers, arm, seed)]
-    if arm in AVERAGED:
-        both = [(a + b.float()) / 2 for a, b in zip(answers, fusion, strict=True)]
+    if arm in AVERAGED and task_of(cohort) == "segmentation":
+        both = [(a + b.float()) / 2 for a, b in zip(answers, plain_answers, strict=True)]
         tables.append(scored(tests, both, f"{arm}{WITH_ATLAS}", seed))
     return pd.concat(tables, ignore_index=True)
 
 
 def scored(tests: Cohort, answers: Iterable[torch.Tensor], arm: str, seed: int) -> pd.DataFrame:
-    """Dice, on the common grid, of every label that a case has."""
+    """Dice, on the common grid, of every label that a case has; or how well classes are told."""
+    if task_of(tests) == "classification":
+        true = np.array([tests.class_names.index(str(c)) for c in tests.table["class"]])
+        found = torch.cat(list(answers)).numpy()
+        row = [arm, seed, "all", "all", auc(true, found), accuracy(true, found)]
+        return pd.DataFrame([row], columns=["arm", "seed", "case", "subject", "auc", "accuracy"])
     rows = []
-    for row, answer in enumerate(answers):
-        found, true = answer[0].argmax(dim=0), tests.labels[row, 0]
-        case, subject = tests.cases[row], str(tests.table["subject"][row])
+    for number, answer in enumerate(answers):
+        labels, true = answer[0].argmax(dim=0), tests.labels[number, 0]
+        case, subject = tests.cases[number], str(tests.table["subject"][number])
         for label in tests.label_names:
-            a, b = found == label, true == label
+            a, b = labels == label, true == label
             if b.any():
                 dice = 2 * int((a & b).sum()) / int(a.sum() + b.sum())
                 rows.append([arm, seed, case, subject, label, dice])

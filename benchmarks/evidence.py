@@ -4,18 +4,14 @@
 
 draws training subjects out of those that the preset of that name does not test on, learns from n
 labelled volumes of n subjects and from others without their labels, and scores the same test
-subjects every time. Where labels are learned, --jobs processes share the work in pieces (see
-`benchmarks.pieces`), on a GPU or on a CPU's cores; every piece that is finished is kept in
-benchmarks/results/evidence_NAME.csv or evidence_NAME_tuning.csv, or below data/benchmarks, and not
-done again. Where classes are learned every draw is a `kedro run`, which goes on where it stopped.
+subjects every time. --jobs processes share the work in pieces (see `benchmarks.pieces`), on a GPU
+or on a CPU's cores; every piece that is finished is kept in benchmarks/results/evidence_NAME.csv
+or evidence_NAME_tuning.csv, or below data/benchmarks, and not done again.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,27 +20,16 @@ import pandas as pd
 
 from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import ARMS, MEASURES, draw_curves, summary, worth
+from benchmarks.curves import MEASURES, draw_curves, summary, worth
 from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
-from dreamorph.evaluation.classification import accuracy, auc
 from dreamorph.parameters import Parameters
+from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.training.config import ArmName
 from dreamorph.training.tuning import SCALED, choose
 
 PAGE = ROOT / "docs" / "evidence.md"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
-STEPS = ("ingest", "register", "prior", "dream", "tune", "train", "evaluate")
-#: `kedro run` with parameters that its command line cannot carry, such as lists.
-RUN = """
-import json, sys
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
-bootstrap_project(sys.argv[1])
-root, env, params = sys.argv[1:4]
-with KedroSession.create(root, env=env, runtime_params=json.loads(params)) as session:
-    session.run(pipeline_names=sys.argv[4:])
-"""
 #: Labelled volumes that a prior can be learned from, and a gate set.
 FEWEST = 3
 #: Trained first what the question is about.
@@ -85,9 +70,19 @@ class Study:
         return ROOT / "docs" / "images" / f"evidence_{self.name}.png"
 
     @property
-    def segments(self) -> bool:
-        """Whether labels are learned, not classes."""
-        return self.measures == ("dice",)
+    def classes(self) -> bool:
+        """Whether classes are learned, not labels."""
+        return self.measures != ("dice",)
+
+    @property
+    def plain(self) -> str:
+        """Arm of the plain method."""
+        return SHAPE if self.classes else ATLAS
+
+    @property
+    def columns(self) -> list[str]:
+        """Of its results."""
+        return [*KEYS, *(() if self.classes else ("label",)), *self.measures]
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -106,57 +101,6 @@ STUDIES = {
 }
 
 
-def folder_of(study: Study, labelled: int, draw: int) -> str:
-    """Name of a draw among the results of runs."""
-    return f"evidence_{study.name}_{labelled}_{draw}"
-
-
-def run_draw(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> None:
-    """The pipeline on one draw of a study of classes; its results in a folder of their own."""
-    name = folder_of(study, labelled, draw)
-    parameters = {
-        "cohort": {"path": str((real_data() / study.source).resolve())},
-        "split": {"train_subjects": labelled, "test_subjects": None, "seed": draw},
-        "study": name,
-        "training": {
-            "steps": options.steps,
-            "seeds": list(range(options.seeds)),
-            "arms": TRAINED,
-            "progress": False,
-        },
-    }
-    WORK.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", RUN, str(ROOT), study.name, json.dumps(parameters), *STEPS]
-    with (WORK / f"{name}.log").open("w") as log:
-        subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=True)
-    sys.stderr.write(f"{study.name}, {labelled} labelled, draw {draw}: done\n")
-
-
-def collected(study: Study, labelled: int, draw: int, options: argparse.Namespace) -> pd.DataFrame:
-    """Scores of a finished run; `gated` is what tuning recommended, random warps if nothing."""
-    name = folder_of(study, labelled, draw)
-    cases = pd.read_csv(ROOT / "data" / "07_model_output" / name / "cases.csv")
-    choice = json.loads((ROOT / "data" / "06_models" / name / "choice.json").read_text())
-    arm = choice["recommended_arm"]
-    arm = arm if arm in set(cases["arm"]) else "elastic"
-    rows = pd.concat([cases, cases[cases["arm"] == arm].assign(arm="gated")])
-    rows = rows.assign(labelled=labelled, draw=draw, steps=options.steps, energy=0.0)
-    return _classified(rows[rows["arm"].isin(ARMS)])
-
-
-def _classified(cases: pd.DataFrame) -> pd.DataFrame:
-    """One row a network: how well it tells the classes apart."""
-    columns = sorted(name for name in cases.columns if name.startswith("p_"))
-    number = {name.removeprefix("p_"): k for k, name in enumerate(columns)}
-    rows = []
-    for keys, part in cases.groupby(KEYS[:6], sort=False):
-        true, probabilities = part["class"].map(number).to_numpy(), part[columns].to_numpy()
-        scores = {"auc": auc(true, probabilities), "accuracy": accuracy(true, probabilities)}
-        named = dict(zip(KEYS[:6], keys, strict=True))
-        rows.append(named | {"case": "all", "subject": "all"} | scores)
-    return pd.DataFrame(rows)
-
-
 def known(file: Path, columns: Sequence[str]) -> pd.DataFrame:
     """All of a table so far."""
     return pd.read_csv(file) if file.exists() else pd.DataFrame(columns=list(columns))
@@ -170,47 +114,40 @@ def add(rows: pd.DataFrame, file: Path) -> None:
         out.write(text)
 
 
-def finished(results: pd.DataFrame, options: argparse.Namespace) -> set[tuple[int, int]]:
-    """Numbers of labelled volumes and draws that are there with so many steps and seeds."""
-    own = results[results["steps"] == options.steps]
-    seeds = own[own["arm"] == "dream"].groupby(["labelled", "draw"])["seed"].nunique()
-    return {(int(n), int(d)) for (n, d), count in seeds.items() if count >= options.seeds}
-
-
-class Segmentation:
-    """The pieces of a study of labels: which are missing, and the tables that keep their scores."""
+class Progress:
+    """The pieces of a study: which are missing, and the tables that keep their scores."""
 
     def __init__(self, study: Study, options: argparse.Namespace) -> None:
         self.study, self.options = study, options
         change = {"steps": options.steps, "progress": False}
         training = study.parameters.training.model_copy(update=change)
         self.given = study.parameters.model_copy(update={"training": training})
-        self.shop = Workshop(self.given, WORK / study.name)
+        self.shop = Workshop(self.given, WORK / study.name, study.classes)
         tuned, trained = self._of(study.tuning, TUNING), self._of(study.results, KEYS)
         self.done = {Piece("tune", *key) for key in _keys(tuned, "fold")}
         self.done |= {Piece("train", *key[:-1], 0, key[-1]) for key in _keys(trained, "seed")}
-        fused = _keys(trained[trained["arm"] == "atlas"], "seed")
-        self.done |= {Piece("fuse", *key[:2]) for key in fused}
+        plain = _keys(trained[trained["arm"] == study.plain], "seed")
+        self.done |= {Piece("plain", *key[:2]) for key in plain}
 
     def complete(self, jobs: Sequence[tuple[int, int]]) -> None:
         """Do all that is missing of some draws, the first draws first, some pieces at a time."""
-        with Processes(self.given, self.shop.folder, self.options.jobs) as processes:
+        with Processes(self.shop, self.options.jobs) as processes:
             for piece, rows in processes.each(lambda: self._ready(jobs)):
                 at = {"labelled": piece.labelled, "draw": piece.draw, "steps": self.options.steps}
                 if piece.kind == "tune":
                     add(rows.assign(**at)[TUNING], self.study.tuning)
                 elif not rows.empty and piece not in self.done:
-                    own = rows.assign(**at, energy=piece.energy)[[*KEYS, "label", "dice"]]
+                    own = rows.assign(**at, energy=piece.energy)[self.study.columns]
                     add(own, self.study.results)
                 self.done.add(piece)
                 sys.stderr.write(f"{self.study.name}: {piece} done\n")
 
     def scores(self) -> pd.DataFrame:
         """All scores of these steps at the chosen strengths, and those of what is recommended."""
-        rows = self._of(self.study.results, [*KEYS, "label", "dice"])
+        rows = self._of(self.study.results, self.study.columns)
         tables = []
         for (labelled, draw), own in rows.groupby(["labelled", "draw"]):
-            if (own["arm"] == "atlas").all():
+            if (own["arm"] == self.study.plain).all():
                 continue  # not tuned yet, perhaps
             energies, recommended = self._chosen(int(labelled), int(draw))
             base = own["arm"].str.removesuffix("+atlas")
@@ -230,7 +167,7 @@ class Segmentation:
         for job in jobs:
             if self._complete(*job):
                 continue
-            first = [Piece("prepare", *job), Piece("fuse", *job)]
+            first = [Piece("prepare", *job), Piece("plain", *job)]
             missing = [piece for piece in first if not self.shop.done(piece)]
             missing = missing or self._missing(self.shop.candidates(*job))
             yield from missing or self._missing(self._to_train(*job))
@@ -240,7 +177,7 @@ class Segmentation:
         own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
         trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
         wanted = {(arm, seed) for arm in TRAINED for seed in range(self.options.seeds)}
-        if Piece("fuse", labelled, draw) not in own or not wanted <= trained:
+        if Piece("plain", labelled, draw) not in own or not wanted <= trained:
             return False
         return not self._missing(self._to_train(labelled, draw))
 
@@ -306,20 +243,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(
             f"{min(labelled)} labelled volumes: nothing can be dreamed of under {FEWEST}"
         )
-    wanted = [(n, d) for d in range(options.draws) for n in labelled]
-    if study.segments:
-        segmentation = Segmentation(study, options)
-        segmentation.complete(wanted)
-        results = segmentation.scores()
-    else:
-        results = known(study.results, [*KEYS, *study.measures])
-        missing = [job for job in wanted if job not in finished(results, options)]
-        with ThreadPoolExecutor(options.jobs) as pool:
-            found = pool.map(lambda job: run_draw(study, *job, options), missing)
-            for job, _ in zip(missing, found, strict=True):
-                add(collected(study, *job, options), study.results)
-        results = known(study.results, [*KEYS, *study.measures])
-        results = results[results["steps"] == options.steps]
+    progress = Progress(study, options)
+    progress.complete([(n, d) for d in range(options.draws) for n in labelled])
+    results = progress.scores()
     if results.empty:
         raise SystemExit("no draw is finished")
     text = "".join(_text(study, results, options))

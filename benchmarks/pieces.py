@@ -21,9 +21,9 @@ from dreamorph.volumes.cohort import Cohort
 
 
 class Piece(NamedTuple):
-    """What one process does at a time: prepare or fuse a draw, tune or train one network of it."""
+    """What one process does at a time: prepare a draw, the plain method, or train a network."""
 
-    kind: Literal["prepare", "fuse", "tune", "train"]
+    kind: Literal["prepare", "plain", "tune", "train"]
     labelled: int
     draw: int
     arm: ArmName = "elastic"
@@ -33,14 +33,17 @@ class Piece(NamedTuple):
 
 
 class Workshop:
-    """Does pieces; what prepares a draw is kept in a folder."""
+    """Does pieces; what prepares a draw is kept in a folder.
 
-    def __init__(self, given: Parameters, folder: Path) -> None:
-        self.given, self.folder = given, folder
+    `classes` says that classes are learned, not labels.
+    """
+
+    def __init__(self, given: Parameters, folder: Path, classes: bool = False) -> None:
+        self.given, self.folder, self.classes = given, folder, classes
         known = fingerprint(
             given.registration, given.pairing, given.prior, given.dreaming,
             given.audit.of_the_gate(), given.tuning.folds, given.tuning.pool, given.tuning.seed,
-            given.split, given.atlas_fusion,
+            given.split, given.shape_classifier if classes else given.atlas_fusion,
         )  # fmt: skip
         self.mark = f"{given.cohort.path.name}-{known}"
         # each process keeps the little it comes back to
@@ -66,8 +69,8 @@ class Workshop:
         if piece.kind == "prepare":
             draws.prepare(cohort, self.given).save(file)
             return piece, pd.DataFrame()
-        if piece.kind == "fuse":
-            rows, answers = draws.fused(cohort, self.given)
+        if piece.kind == "plain":
+            rows, answers = draws.plain(cohort, self.given)
             partial = file.with_suffix(".partial.npz")
             np.savez_compressed(partial, torch.stack(answers).half().numpy())
             os.replace(partial, file)
@@ -77,16 +80,18 @@ class Workshop:
             way = Candidate(piece.arm, piece.energy)
             fold = prepared.folds[piece.fold]
             return piece, draws.tuned(cohort, self.given, fold, piece.fold, way)
-        with np.load(self._file("fuse", *at)) as kept:
-            fusion = list(torch.from_numpy(kept["arr_0"]))
+        with np.load(self._file("plain", *at)) as kept:
+            answers = list(torch.from_numpy(kept["arr_0"]))
         named = piece.arm, piece.energy or 1.0, piece.seed
-        return piece, draws.trained(cohort, self.given, prepared, *named, fusion)
+        return piece, draws.trained(cohort, self.given, prepared, *named, answers)
 
     def _file(self, kind: str, labelled: int, draw: int) -> Path:
-        ending = "npz" if kind == "fuse" else "pt"
+        ending = "npz" if kind == "plain" else "pt"
         return self.folder / f"{kind}_{labelled}_{draw}_{self.mark}.{ending}"
 
     def _cohort(self, labelled: int, draw: int) -> Cohort:
+        if self.classes:
+            return draws.cohort_of_classes(self.given, labelled, draw)
         table = self.everyone.table[["case", "subject", "split"]]
         unlabelled = self.given.split.unlabelled_subjects or 0
         return draws.draw_of(self.everyone, draws.manifest(table, labelled, draw, unlabelled))
@@ -107,10 +112,11 @@ class Workshop:
 class Processes:
     """As many workshops as asked for, each in a process of its own."""
 
-    def __init__(self, given: Parameters, folder: Path, count: int) -> None:
+    def __init__(self, shop: Workshop, count: int) -> None:
         self.count = count
+        given = shop.given, shop.folder, shop.classes
         self.pool = ProcessPoolExecutor(
-            count, get_context("spawn"), initializer=_open, initargs=(given, folder)
+            count, get_context("spawn"), initializer=_open, initargs=given
         )
 
     def __enter__(self) -> "Processes":
@@ -143,8 +149,8 @@ class Processes:
 _workshops: list[Workshop] = []
 
 
-def _open(given: Parameters, folder: Path) -> None:
-    _workshops.append(Workshop(given, folder))
+def _open(given: Parameters, folder: Path, classes: bool) -> None:
+    _workshops.append(Workshop(given, folder, classes))
 
 
 def _work(piece: Piece) -> tuple[Piece, pd.DataFrame]:

@@ -14,10 +14,9 @@ from benchmarks.curves import bootstrapped, per_draw, summary, worth
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
-    Segmentation,
+    Progress,
     Study,
     add,
-    finished,
 )
 from benchmarks.pieces import Piece, Workshop
 
@@ -121,17 +120,8 @@ def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
     assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2, 4"
 
 
-def test_a_draw_counts_as_finished_with_its_steps_and_seeds_only() -> None:
-    table = results(dream=[0.8, 0.8, 0.8])
-
-    def found(steps: int, seeds: int) -> int:
-        return len(finished(table, argparse.Namespace(steps=steps, seeds=seeds)))
-
-    assert (found(700, 2), found(700, 1), found(700, 3), found(900, 1)) == (6, 6, 0, 0)
-
-
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmentation:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
     """Of two draws at n = 3 one is tuned, and trained for one seed at two strengths."""
     monkeypatch.setattr(evidence, "ROOT", tmp_path)
     monkeypatch.setattr(evidence, "WORK", tmp_path / "work")
@@ -153,11 +143,11 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segmentation:
         rows = rows[(rows["draw"] == 0) & (rows["seed"] == 0)]
         rows["energy"] = [0.0 if arm == "dream" else energy for arm in rows["arm"]]
         add(rows[(rows["arm"] != "dream") | (energy == 1.0)], study.results)
-    return Segmentation(study, argparse.Namespace(steps=700, seeds=2, jobs=1))
+    return Progress(study, argparse.Namespace(steps=700, seeds=2, jobs=1))
 
 
 def test_scores_are_those_of_the_chosen_strengths_and_of_what_is_recommended(
-    study: Segmentation,
+    study: Progress,
 ) -> None:
     means = per_draw(study.scores()).groupby("arm").mean()
     assert set(means.index) == {"elastic", "learned", "dream", "gated"}
@@ -167,7 +157,7 @@ def test_scores_are_those_of_the_chosen_strengths_and_of_what_is_recommended(
     assert energies == {"elastic": [4.0], "learned": [1.0], "dream": [0.0], "gated": [1.0]}
 
 
-def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Segmentation) -> None:
+def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Progress) -> None:
     before = study.scores()
     add(results(atlas=[0.7]).assign(draw=7), study.study.results)
     tuned = pd.DataFrame(
@@ -181,7 +171,7 @@ def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Segmentation) ->
     pd.testing.assert_frame_equal(study.scores(), before)
 
 
-def test_networks_that_are_there_are_not_trained_again(study: Segmentation) -> None:
+def test_networks_that_are_there_are_not_trained_again(study: Progress) -> None:
     missing = study._missing(study._to_train(3, 0))
     assert {piece.arm for piece in missing if piece.seed == 0} == {"none", "classic"}
     assert {piece.arm for piece in missing if piece.seed == 1} == set(evidence.TRAINED)
@@ -191,7 +181,7 @@ def test_networks_that_are_there_are_not_trained_again(study: Segmentation) -> N
 
 
 def test_work_that_is_there_is_kept_and_the_rest_done(
-    study: Segmentation, monkeypatch: pytest.MonkeyPatch
+    study: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every piece once, each strength only after the cross-validation that chooses it."""
     asked: list[Piece] = []
@@ -221,25 +211,25 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
     folds = [{"elastic", "learned", "dream"}] * 2 + [{"elastic", "learned"}]
     monkeypatch.setattr(draws, "arms_of_folds", lambda _: folds)
     study.complete([(3, 1)])
-    assert [piece.kind for piece in asked[:2]] == ["prepare", "fuse"]
+    assert [piece.kind for piece in asked[:2]] == ["prepare", "plain"]
     kinds = [piece.kind for piece in asked]
     assert kinds.count("tune") == 3 * 4 + 2
-    assert kinds == sorted(kinds, key=["prepare", "fuse", "tune", "train"].index)
+    assert kinds == sorted(kinds, key=["prepare", "plain", "tune", "train"].index)
     trained = [piece for piece in asked if piece.kind == "train"]
     assert len(trained) == 2 * len(evidence.TRAINED)
     assert {piece.energy for piece in trained if piece.arm == "learned"} == {4.0}
     before, table = list(asked), pd.read_csv(study.study.results)
     study.complete([(3, 1)])
-    again = Segmentation(study.study, study.options)
+    again = Progress(study.study, study.options)
     assert list(again._ready([(3, 1)])) == []
     assert asked == before
-    # on another machine, without the files, one more seed needs the fusion, but not its scores
+    # on another machine, without the files, one more seed needs the plain answers, not their scores
     asked.clear()
     study.options.seeds = 3
     study.complete([(3, 1)])
     assert [piece.kind for piece in asked] == [
         "prepare",
-        "fuse",
+        "plain",
         *["train"] * len(evidence.TRAINED),
     ]
     grown = pd.read_csv(study.study.results)

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.pipelines.conftest import Workplace, make_workplace
+from benchmarks import draws
+from dreamorph.evaluation.classification import accuracy, auc
+from tests.pipelines.conftest import ROOT, Workplace, make_workplace
 from tests.pipelines.test_end_to_end import runs
 
 SIZE = 20
@@ -78,3 +80,22 @@ def test_a_logged_classifier_loads_back(classified: Workplace) -> None:
         logits = model(torch.zeros(3, 1, *shape))
         assert logits.shape == (3, 2)
         assert bool(torch.isfinite(logits).all())
+
+
+def test_pieces_of_a_draw_come_to_what_the_pipeline_does(classified: Workplace) -> None:
+    path = {"path": classified.root / "shapes.npz"}
+    given = draws.read_parameters(ROOT, "tiny", cohort=path, dreaming={"pool": 40})
+    quiet = given.training.model_copy(update={"progress": False})
+    given = given.model_copy(update={"training": quiet})
+    cases = pd.read_csv(read(classified, "cases.csv"))
+    taught = pd.read_csv(read(classified, "case_table.csv"))
+    cohort = draws.cohort_of_classes(given, int((taught["split"] == "train").sum()), 0)
+    prepared = draws.prepare(cohort, given)
+    rows, answers = draws.plain(cohort, given)
+    network = draws.trained(cohort, given, prepared, "dream", 1.0, 0, answers)
+    for found in (rows, network):
+        own = cases[cases["arm"] == found["arm"][0]]
+        true = own["class"].map(cohort.class_names.index).to_numpy()
+        probabilities = own[[f"p_{name}" for name in cohort.class_names]].to_numpy()
+        assert found["auc"][0] == pytest.approx(auc(true, probabilities))
+        assert found["accuracy"][0] == pytest.approx(accuracy(true, probabilities))

@@ -36,7 +36,7 @@ def prepared(cohort: Cohort, given: Parameters) -> draws.Prepared:
 def test_pieces_of_a_draw_come_to_what_the_pipeline_does(
     finished: Workplace, cohort: Cohort, given: Parameters, prepared: draws.Prepared
 ) -> None:
-    rows, fusion = draws.fused(cohort, given)
+    rows, fusion = draws.plain(cohort, given)
     energy = given.tuning.energies[0]
     networks = [
         draws.trained(cohort, given, prepared, arm, energy, 0, fusion)

@@ -84,10 +84,7 @@ class Folds:
         self.cohort, self.alignment, self.pairs = cohort, alignment, pairs
         self.pair_table, self.settings = trusted(pair_table), settings
         self.folds = folds_of(cohort, count, settings.tuning.seed)
-        counts = cohort.table.iloc[cohort.indices("train")]["class"].value_counts()
-        total = int(counts.sum())
-        #: What a volume counts, so that every class counts the same.
-        self.class_weights = {str(c): total / (len(counts) * n) for c, n in counts.items()}
+        self.class_weights = class_weights(cohort)
 
     def judge(self, missing: pd.DataFrame) -> Iterator[dict[str, Any]]:
         """Scores of the candidates of a plan's rows, `{key: {"rows": ...}}`, one at a time.
@@ -172,6 +169,13 @@ def parted(cohort: Cohort, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
     judges = cohort.select([row for row, is_out in enumerate(out) if is_out])
     learners = cohort.select([row for row, is_out in enumerate(out) if not is_out])
     return learners, judges
+
+
+def class_weights(cohort: Cohort) -> dict[str, float]:
+    """What a training volume of each class counts, so that every class counts the same."""
+    counts = cohort.table.iloc[cohort.indices("train")]["class"].value_counts()
+    total = int(counts.sum())
+    return {str(c): total / (len(counts) * n) for c, n in counts.items()}
 
 
 def accepted_dreams(
