@@ -87,6 +87,22 @@ def test_classes_differ_in_their_mean_and_share_the_rest() -> None:
         prior.draw(0, "c")
 
 
+@pytest.mark.parametrize("classes", ["aab", "abb", "abc", "aabc", "aabb"])
+def test_classes_of_very_few_members_are_learned(classes: str) -> None:
+    prior = DeformationPrior().fit(population(len(classes)), EXTENT, classes=list(classes))
+    assert prior.class_names == sorted(set(classes))
+    for cls in prior.class_names:
+        assert float(prior.draw(0, cls).field.sub(prior.mean(cls)).abs().max()) > 0
+
+
+def test_members_that_do_not_differ_are_refused() -> None:
+    one, other = population(2)
+    with pytest.raises(PriorError, match="the same field"):
+        DeformationPrior().fit(torch.stack([one] * 3 + [other]), EXTENT, classes=list("aaab"))
+    with pytest.raises(PriorError, match="two that differ"):
+        DeformationPrior().fit(torch.stack([one, one, other]), EXTENT, subjects=list("aab"))
+
+
 def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:
     prior = DeformationPrior(PriorConfig(modes=3)).fit(population(8), EXTENT)
     prior.save(tmp_path / "prior.pt")

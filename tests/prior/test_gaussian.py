@@ -116,6 +116,23 @@ def test_folds_leave_whole_subjects_out_once() -> None:
     assert sorted(out) == list(range(6))
 
 
+@pytest.mark.parametrize(
+    "classes", [["a", "b"] * 3, ["a", "a", "b", "b", "c", "c"], ["a", "a", "a", "a", "b", "c"]]
+)
+def test_the_covariance_of_classes_is_not_too_narrow(classes: list[str | None]) -> None:
+    """Members of unit variance: each class's mean that is taken off costs a degree of freedom."""
+    fields = torch.randn(6, 4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for cls in (None, *sorted(set(classes))):
+        _, factor = fit_class(fields, classes, cls, 4.0)
+        assert float(factor.square().sum(0).mean()) == pytest.approx(1, abs=0.05)
+
+
+def test_where_every_class_has_one_member_they_are_taken_together() -> None:
+    fields = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
+    expected = fit_class(fields, [None] * 3, None, 4.0)[1]
+    assert torch.equal(fit_class(fields, ["a", "b", "c"], "b", 4.0)[1], expected)
+
+
 def test_a_spectrum_of_any_scale_is_the_same_residual() -> None:
     power = torch.rand(BASIS.size, dtype=torch.float64)
     spectrum = sobolev_spectrum(BASIS.frequency(), power)

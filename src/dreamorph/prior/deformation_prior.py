@@ -25,7 +25,12 @@ from dreamorph.prior.localisation import Localisation
 from dreamorph.prior.selection import Population, choose
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 
+#: Of the file.
 FORMAT = 2
+#: Counts up whenever the same classes would give another prior; without classes it is not read.
+CLASS_VERSION = 2
+#: Share of the largest value up to which fields count as the same.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ class DeformationPrior:
             The prior itself, fitted.
 
         Raises:
-            PriorError: fewer than three members or two subjects, or fields that are not finite.
+            PriorError: fewer than three members or two subjects, fields that are not finite, or
+                none that differ within their class.
         """
         with one_thread_each():  # small matrices: where a machine has other work, threads that wait
             # for each other take ten times as long as one
@@ -231,7 +237,12 @@ class DeformationPrior:
         self.fields = fields.detach().cpu().float()
         self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
         self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
-        deviations = self.basis.analyse(centre_by_class(self.fields, self.classes).double())
+        centred = centre_by_class(self.fields, self.classes)
+        if float(centred.abs().max()) <= ROUNDING * float(self.fields.abs().max()):
+            raise PriorError(
+                "all volumes of a class have the same field: there is nothing to learn"
+            )
+        deviations = self.basis.analyse(centred.double())
         spectrum = sobolev_spectrum(self.basis.frequency(), deviations.square().mean(0))
         residual = Residual(self.basis, spectrum)
         population = Population(self.fields, self.subjects, self.classes, residual)
@@ -254,7 +265,7 @@ class DeformationPrior:
         self._fit_affines()
         self.fingerprint = fingerprint(
             FORMAT, self.config, self.members, self.subjects, self.classes, self.fields,
-            self.affines,
+            self.affines, *([CLASS_VERSION] if any(self.classes) else []),
         )  # fmt: skip
         mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
         whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)

@@ -1,6 +1,7 @@
 """A Gaussian over velocity fields: local mixtures of few members plus a smooth residual."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,7 +157,8 @@ def fit_class(
         classes: class of each field, None where unknown.
         cls: the class; None is the whole population.
         pooling: pull towards the whole population, in cases: a class of that many members is half
-            itself and half everybody, in its mean and in its covariance.
+            itself and half everybody, in its mean and in its covariance. A class of one member
+            shows no covariance and takes everybody's.
 
     Returns:
         The mean `(...)`, and deviations `(n, ...)` whose outer products add up to the covariance.
@@ -165,21 +167,34 @@ def fit_class(
     count, total = int(own.sum()), len(fields)
     share = count / (count + pooling) if count else 0.0
     mean = fields.mean(0)
-    weights = torch.full((total,), (1 - share) / max(total - 1, 1), dtype=fields.dtype)
     if count:
         mean = share * fields[own].mean(0) + (1 - share) * mean
-        weights[own] += share / max(count - 1, 1)
+    if count < 2:
+        share = 0.0
+    means = max(len(_told_apart(classes)), 1)  # each mean taken off costs a degree of freedom
+    weights = torch.full((total,), (1 - share) / max(total - means, 1), dtype=fields.dtype)
+    if share:
+        weights[own] += share / (count - 1)
     weights = weights.reshape(-1, *[1] * (fields.dim() - 1))
     return mean, centre_by_class(fields, classes) * weights.sqrt()
 
 
 def centre_by_class(fields: torch.Tensor, classes: Sequence[str | None]) -> torch.Tensor:
-    """Fields minus the mean of their class (of all, for those without a class)."""
+    """Fields minus the mean of their class (of all, for those without a class).
+
+    Where no class has two members that would leave nothing: there all are of one class.
+    """
     centred = fields - fields.mean(0)
-    for cls in {c for c in classes if c is not None}:
+    for cls in _told_apart(classes):
         own = torch.tensor([c == cls for c in classes])
         centred[own] = fields[own] - fields[own].mean(0)
     return centred
+
+
+def _told_apart(classes: Sequence[str | None]) -> set[str]:
+    """The known classes; none where every one of them has a single member."""
+    counts = Counter(c for c in classes if c is not None)
+    return set(counts) if max(counts.values(), default=0) > 1 else set()
 
 
 def folds(

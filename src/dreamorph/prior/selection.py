@@ -12,12 +12,16 @@ from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.gaussian import (
     MemberGaussian,
     Residual,
+    centre_by_class,
     choose_sites,
     fit_class,
     folds,
     on_sites,
 )
 from dreamorph.prior.localisation import Localisation
+
+#: Share of the population's variance under which members that stay count as one and the same.
+LEAST_VARIANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Chosen:
 def choose(population: Population, config: PriorConfig) -> Chosen:
     """Score every setting on subjects left out in turn, at a few sites of the grid.
 
+    Folds whose remaining members do not differ teach nothing and are passed over.
+
     Raises:
         PriorError: no fold leaves enough subjects to learn from.
     """
@@ -76,12 +82,16 @@ def choose(population: Population, config: PriorConfig) -> Chosen:
     scores: dict[Candidate, float] = {}
     distances: dict[Candidate, float] = {}
     values = 0
+    centred = centre_by_class(population.fields, population.classes).double()
+    least = LEAST_VARIANCE * float(centred.square().sum(1).mean())
     for stay, out in folds(population.subjects, population.classes, config.folds):
         classes = [population.classes[row] for row in stay]
         for cls, rows in out.items():
             points = on_sites(population.fields[rows], sites)
-            values += points.numel()
             mean, factor = fit_class(population.fields[stay], classes, cls, config.class_pooling)
+            if float(factor.double().square().sum((0, 1)).mean()) <= least:
+                continue
+            values += points.numel()
             for length in lengths:
                 taper = Localisation.of_length(basis.shape, basis.extent_mm, length)
                 gaussian = MemberGaussian(mean, factor, population.residual, taper, 0.0).at(sites)
@@ -92,7 +102,10 @@ def choose(population: Population, config: PriorConfig) -> Chosen:
                     scores[key] = scores.get(key, 0.0) + density
                     distances[key] = distances.get(key, 0.0) + distance
     if not values:
-        raise PriorError("no subject can be left out: a prior needs three volumes of two subjects")
+        raise PriorError(
+            "no subject can be left out: a prior needs three volumes of two subjects, and two that "
+            "differ among those that stay"
+        )
     allowed = [key for key in scores if key.shrinkage < 1.0]
     best = max(allowed, key=lambda key: scores[key])
     return Chosen(best, scores, distances, values, sites)
