@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.startup import bootstrap_project
@@ -42,6 +44,38 @@ def test_catalog_entries_and_their_tracking_are_valid(env: str) -> None:
             where = Path(entry.get("path") or entry.get("filepath"))
             raw = where.parts[1] == "01_raw"
             assert raw or where.parts[2] == conf.study(), f"{name} is not kept apart by study"
+
+
+NAMES = ("None", "NA", "n/a", "null", "nan", "a")
+NAME_COLUMNS = {
+    "case_key": ("case", "name"),
+    "quarantine": ("case",),
+    "case_table": ("case", "subject", "class"),
+    "split": ("case", "subject", "class"),
+    "dream_plan": ("source", "source_subject", "class"),
+    "dream_table": ("source", "source_subject", "class"),
+    "tuning_scores": ("subject",),
+    "cases": ("case", "subject"),
+    "removal": ("case",),
+}
+
+
+@pytest.mark.parametrize("name", NAME_COLUMNS)
+def test_names_that_look_like_nothing_survive_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = DataCatalog.from_config(loader("base")["catalog"])
+    monkeypatch.chdir(tmp_path)
+    columns = NAME_COLUMNS[name]
+    table = pd.DataFrame({column: list(NAMES) for column in columns})
+    catalog.save(name, table.assign(value=[0.5, np.nan] * 3))
+    read = catalog.load(name)
+    for column in columns:
+        assert read[column].tolist() == list(NAMES)
+    if name not in ("case_key", "quarantine"):  # all texts
+        assert read["value"].isna().tolist() == [False, True] * 3
+    catalog.save(name, table.assign(**{columns[0]: ["007", "08"] * 3}))
+    assert catalog.load(name)[columns[0]].tolist() == ["007", "08"] * 3
 
 
 def test_mlflow_stays_in_the_project_and_off_the_file_store() -> None:
