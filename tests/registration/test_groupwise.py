@@ -31,6 +31,12 @@ def make_group(n: int = 5) -> Group:
     )
 
 
+def test_a_volume_of_unknown_class_is_paired_with_labelled_ones_of_any() -> None:
+    classes = ["a"] * 4 + [None, None]
+    plan = choose_pairs([0, 1, 2, 3, 4], [5], classes, PairingConfig(per_unlabelled=5))
+    assert set(plan.fixed[plan.kind == "unlabelled"]) == {0, 1, 2, 3, 4}
+
+
 def test_all_labelled_pairs_and_a_budget_of_unlabelled_ones() -> None:
     plan = choose_pairs([0, 1, 2, 3], [4, 5], [None] * 6, PairingConfig(per_unlabelled=2))
     labelled = plan[plan.kind == "labelled"]

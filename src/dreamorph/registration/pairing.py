@@ -61,7 +61,8 @@ def choose_pairs(
     pairs = {*_spread(within, config.labelled, generator), *_bridges(list(groups.values()))}
     rows = [(i, j, "labelled") for i, j in pairs]
     for row in unlabelled:
-        near = groups.get(classes[row], list(labelled))
+        known = classes[row] is not None and classes[row] in groups
+        near = groups[classes[row]] if known else list(labelled)
         chosen = generator.permutation(near)[: config.per_unlabelled]
         rows += [(int(i), row, "unlabelled") for i in chosen]
     return pd.DataFrame(sorted(rows), columns=["fixed", "moving", "kind"])
@@ -86,7 +87,8 @@ def _spread(
         if root(i) != root(j):
             parent[root(i)] = root(j)
             tree.append((i, j))
-    rest = [pair for pair in order if pair not in set(tree)]
+    kept = set(tree)
+    rest = [pair for pair in order if pair not in kept]
     return tree + rest[: max(0, budget - len(tree))]
 
 

@@ -35,13 +35,16 @@ def assign_splits(
     stratified by class and depends on the subjects' names and `config.seed` alone.
 
     Returns the table with columns SPLIT_COLUMNS (local: it holds paths). Raises CohortError if
-    nothing is labelled, if the numbers do not fit, or if a subject would be in two splits.
+    nothing is labelled, if only some of the labelled cases have a class, if the numbers do not fit,
+    or if a subject would be in two splits.
     """
     cases = rows(good)
     by_map = any(case["label"] is not None for case in cases)
     for case in cases:
         case["labelled"] = case["label" if by_map else "class"] is not None
     _check_labels(cases, quarantine)
+    if by_map:
+        _check_classes_given(cases)
     pools = _own_pools(cases) if any(case["split"] is not None for case in cases) else None
     chosen = _from_pools(pools, cases, config) if pools else _draw(cases, config, quarantine)
     _check_classes(cases, chosen, by_map)
@@ -96,6 +99,17 @@ def _check_labels(cases: Sequence[Mapping[str, Any]], quarantine: pd.DataFrame |
         raise CohortError(
             f"too few labelled subjects remain: expected at least 2 (one to train, one to test),"
             f" got {len(subjects)} ({what}){_set_aside(len(cases), quarantine)}"
+        )
+
+
+def _check_classes_given(cases: Sequence[Mapping[str, Any]]) -> None:
+    """Dreams are drawn within a class: among cases with label maps, all have one or none has."""
+    own = [case for case in cases if case["labelled"] and case["split"] != UNLABELLED]
+    lacking = [case["case"] for case in own if case["class"] is None]
+    if 0 < len(lacking) < len(own):
+        raise CohortError(
+            f"{len(lacking)} of {len(own)} cases with a label map have no class, for example"
+            f" {lacking[0]}: fill the class of all of them, or of none"
         )
 
 
