@@ -31,6 +31,15 @@ def test_canary_one_lucky_subject():
     assert found.passed is False
 
 
+def test_canary_an_interval_that_the_exact_test_does_not_confirm():
+    """Five of six subjects a little better, one a little worse: p = 4/64."""
+    scores = np.array([0.83, 0.84, 0.85, 0.86, 0.87, 0.791])
+    found = baseline_first(net_evidence(dream=scores, plain=0.80, subjects=6), CONFIG)
+    assert found.passed is False
+    assert "[+0.0" in found.detail
+    assert "p = 0.0625; not better than plain" in found.detail
+
+
 def test_canary_nan_metric():
     evidence = net_evidence()
     cases = evidence.cases.copy()

@@ -57,6 +57,19 @@ def test_canary_nan_metric(world):
     assert "failed closed" in results["two_sample"].detail
 
 
+@pytest.mark.parametrize("change", [{"value": None}, {"n": None}, {"threshold": "much"}])
+@pytest.mark.parametrize("passed", [True, False, None])
+def test_canary_no_number_where_one_belongs(world, change, passed):
+    def odd(evidence, config):
+        return replace(Finding(0.0, 0.0, "0", 5, passed), **change)
+
+    results = faked(world, folds=odd)
+    assert results["folds"].verdict == "fail"
+    assert "raised" in results["folds"].detail
+    assert math.isnan(results["folds"].value)
+    assert results["topology"].verdict == "pass"
+
+
 def test_comparisons_of_nets_are_in_the_unit_of_their_metric():
     rows = {r.name: r for r in run_checks("nets", net_evidence(), AuditConfig())}
     assert rows["baseline_first"].unit == rows["dream_ablation"].unit == "Dice"

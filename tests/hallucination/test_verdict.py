@@ -56,6 +56,14 @@ def test_tags():
     assert tags(results()) == {}
 
 
+def test_a_claim_that_could_not_be_judged_is_not_called_wrong():
+    found = tags(results(baseline_first="not_assessable", dream_ablation="fail"))
+    assert found == {
+        "baseline_first": "could not be judged",
+        "dream_ablation": "not better than random warps",
+    }
+
+
 def test_a_check_that_does_not_apply_is_no_claim_that_failed():
     rows = [
         replace(r, severity="claim", verdict="not_assessable", detail="does not apply: no labels")

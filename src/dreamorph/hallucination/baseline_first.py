@@ -5,8 +5,9 @@ from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
+from dreamorph.hallucination.statistics import fewest_subjects
 
-RULE = "lower end of the subject bootstrap interval > 0"
+RULE = "lower end of the subject bootstrap interval > 0 and exact Wilcoxon p < 0.05"
 
 
 @check(
@@ -18,15 +19,20 @@ RULE = "lower end of the subject bootstrap interval > 0"
     source="plain methods first",
 )
 def baseline_first(evidence: NetEvidence, config: AuditConfig) -> Finding:
-    """The judged arm against the plain baseline on the same test cases."""
+    """The judged arm against the plain baseline on the same test cases.
+
+    The interval alone is too narrow for few subjects, so the exact test has to agree.
+    """
     net = arm_results(evidence, evidence.arm)
     found = paired_difference(net, evidence.baseline, evidence.metric, config)
     if found.problem:
         return Finding(found.mean, 0.0, RULE, found.n, False, found.problem)
     detail = f"{evidence.arm} - plain: {found} {evidence.metric}"
-    if found.n < config.min_test_subjects:
-        why = f"underpowered: {found.n} test subjects; {detail}"
+    level = 1 - config.confidence
+    needed = max(config.min_test_subjects, fewest_subjects(1, level))
+    if found.n < needed:
+        why = f"underpowered: {found.n} test subjects, {needed} needed; {detail}"
         return Finding(found.mean, 0.0, RULE, found.n, None, why)
-    better = found.low > 0
+    better = found.low > 0 and found.p < level
     detail += f", exact Wilcoxon p = {found.p:.3g}" + ("" if better else "; not better than plain")
     return Finding(found.mean, 0.0, RULE, found.n, better, detail)

@@ -5,7 +5,7 @@ from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
-from dreamorph.hallucination.statistics import holm
+from dreamorph.hallucination.statistics import fewest_subjects, holm
 
 RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 and Holm p < 0.05"
 
@@ -21,7 +21,8 @@ RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 an
 def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
     """The judged arm against every other arm; the rule concerns random warps.
 
-    The p-values of these comparisons are corrected by Holm, as one family.
+    The p-values of these comparisons are corrected by Holm, as one family. With so few subjects
+    that no corrected p could be small enough, nothing is said.
     """
     judged = arm_results(evidence, evidence.arm)
     others = [arm for arm in dict.fromkeys(evidence.cases["arm"]) if arm != evidence.arm]
@@ -37,10 +38,15 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
         return Finding(float("nan"), 0.0, RULE, random.n, False, "; ".join(problems))
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
     detail = _describe(found, adjusted, evidence.arm)
-    if random.n < config.min_test_subjects:
-        why = f"underpowered: {random.n} test subjects; {detail}"
+    level = 1 - config.confidence
+    needed = max(config.min_test_subjects, fewest_subjects(len(found), level))
+    if random.n < needed:
+        why = (
+            f"underpowered: {random.n} test subjects, {needed} needed for {len(found)} "
+            f"comparisons; {detail}"
+        )
         return Finding(random.mean, 0.0, RULE, random.n, None, why)
-    better = random.low > 0 and adjusted[evidence.random_arm] < 1 - config.confidence
+    better = random.low > 0 and adjusted[evidence.random_arm] < level
     if not better:
         detail += "; not better than random warps"
     return Finding(random.mean, 0.0, RULE, random.n, better, detail)

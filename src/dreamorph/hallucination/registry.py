@@ -104,10 +104,13 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         else:
             finding = spec.function(evidence, config)
         verdict, detail = judge(finding)
+        value, n = float(finding.value), int(finding.n)
+        threshold = None if finding.threshold is None else float(finding.threshold)
     except Exception as error:
         logger.exception("check %s raised", spec.name)
         first_line = (str(error).splitlines() or [""])[0][:200]
         finding = Finding(float("nan"), None, "runs without error", 0, False)
+        value, threshold, n = finding.value, finding.threshold, finding.n
         verdict, detail = "fail", f"raised {type(error).__name__}: {first_line}"
     return CheckResult(
         name=spec.name,
@@ -115,10 +118,10 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         severity=severity,
         quantity=spec.quantity,
         unit=_unit(spec, evidence),
-        value=float(finding.value),
-        threshold=None if finding.threshold is None else float(finding.threshold),
+        value=value,
+        threshold=threshold,
         rule=finding.rule,
-        n=int(finding.n),
+        n=n,
         verdict=verdict,
         detail=detail,
         source=spec.source,

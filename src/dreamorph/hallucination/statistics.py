@@ -14,6 +14,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [p for p in statistics.holm(known) if p is not None]
 
 
+def fewest_subjects(comparisons: int, level: float) -> int:
+    """Least n at which Holm's smallest adjusted p over so many exact Wilcoxon tests is < level.
+
+    The smallest two-sided p of n pairs is `2**(1 - n)`, times the number of comparisons.
+    """
+    n = 1
+    while comparisons * 2.0 ** (1 - n) >= level:
+        n += 1
+    return n
+
+
 def rate_upper_bound(count: float, n: int, confidence: float) -> float:
     """One-sided Clopper-Pearson upper bound of a rate; `count` may be fractional."""
     if n < 1:

@@ -6,6 +6,9 @@ from dreamorph.hallucination.config import Stage
 from dreamorph.hallucination.registry import missing
 from dreamorph.hallucination.result import DOES_NOT_APPLY, CheckResult, Verdict
 
+#: Tag of a claim that is not assessable.
+OPEN = "could not be judged"
+
 
 def overall_verdict(
     results: Iterable[CheckResult], stages: Sequence[Stage] = ("dreams", "nets")
@@ -25,13 +28,16 @@ def overall_verdict(
 
 
 def tags(results: Iterable[CheckResult]) -> dict[str, str]:
-    """What the run must say about its claims: check name -> tag, for claims that did not hold."""
+    """What the run must say about its claims: check name -> tag, for claims that did not hold.
+
+    A claim that too little is known about is not called wrong.
+    """
     wording = {
         "baseline_first": "not better than plain",
         "dream_ablation": "not better than random warps",
     }
     return {
-        row.name: wording.get(row.name, "not shown")
+        row.name: OPEN if row.verdict == "not_assessable" else wording.get(row.name, "not shown")
         for row in results
         if row.severity == "claim"
         and row.verdict != "pass"
