@@ -90,6 +90,15 @@ def test_cases_of_a_subject_are_resampled_together():
     assert widths[0] == pytest.approx(widths[1], abs=0.06)
 
 
+def test_resamplings_without_a_class_are_left_out():
+    """To call all ten well is never right for more than one class of two, whoever is drawn."""
+    table = cases([0] * 9 + [1], two([0.1] * 10))
+    found = classification_metrics(table, ["normal", "enlarged"]).set_index("metric")
+    row = found.loc["balanced_accuracy"]
+    assert (row["lower"], row["value"], row["upper"]) == (0.5, 0.5, 0.5)
+    assert found.loc["accuracy", "upper"] == 1
+
+
 def test_one_subject_has_no_interval():
     table = cases([0, 1], two([0.2, 0.7]), subjects=[0, 0])
     found = classification_metrics(table, ["normal", "enlarged"])

@@ -51,8 +51,8 @@ def classification_metrics(
 ) -> pd.DataFrame:
     """AUC, balanced accuracy and accuracy of each arm, with percentile intervals.
 
-    Subjects are resampled with all their cases, since these are not independent. Resamplings in
-    which a metric is not defined are left out.
+    Subjects are resampled with all their cases, since these are not independent. AUC and balanced
+    accuracy are not defined in a resampling that lacks a class of the table, which is left out.
 
     Args:
         case_table: as `evaluate_classification` gives it; seeds of an arm are averaged per case.
@@ -70,12 +70,14 @@ def classification_metrics(
         merged = cases.groupby(["subject", "case", "class"])[columns].mean().reset_index()
         true = merged["class"].map({n: i for i, n in enumerate(class_names)}).to_numpy()
         probabilities = merged[columns].to_numpy()
-        draws = _resamples(merged["subject"].to_numpy(), rng)
+        every = _resamples(merged["subject"].to_numpy(), rng)
+        whole = [d for d in every if len(np.unique(true[d])) == len(np.unique(true))]
         for name, metric in _METRICS.items():
+            draws = every if name == "accuracy" else whole
             values = np.array([metric(true[d], probabilities[d]) for d in draws])
             values = values[np.isfinite(values)]
             tail = (1 - confidence) / 2
-            enough = len(draws) > 0 and len(values) > 0
+            enough = len(values) > 0
             bounds = np.quantile(values, [tail, 1 - tail]) if enough else [np.nan, np.nan]
             rows.append(
                 {
