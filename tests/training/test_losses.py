@@ -33,6 +33,15 @@ def test_half_and_half():
     assert math.isclose(float(loss), math.log(2) + 1 - 2 * 16 / (32 + 32), abs_tol=1e-5)
 
 
+def test_a_label_absent_from_the_whole_batch_costs_its_share():
+    """Two labels, one of them nowhere: half of the Dice term is lost by a good answer too."""
+    labels = torch.zeros(1, 1, 16, 16, 16, dtype=torch.uint8)
+    labels[..., 4:12, 4:12, 4:12] = 1
+    logits = 8.0 * torch.cat([labels == k for k in range(3)], dim=1).float()
+    loss = MaskedDiceCrossEntropy()(logits, labels, torch.ones_like(labels, dtype=torch.bool))
+    assert math.isclose(float(loss), 0.5, abs_tol=0.01)
+
+
 def test_perfect_is_zero():
     data = segmentation()
     logits = 40.0 * torch.cat([data.labels == 0, data.labels == 1], dim=1).float()

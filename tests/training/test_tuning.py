@@ -87,6 +87,9 @@ def test_dreams_that_some_fold_lacks_do_not_stand_to_choice() -> None:
     assert choice.recommended == "learned"
     assert "not every fold had dreams" in choice.reason
     assert "dreams minus" not in choice.reason
+    nowhere = choose(table[table["arm"] != "dream"], 1.0)
+    assert nowhere == choice
+    assert "not every fold" not in choose(table, 1.0).reason
 
 
 def test_random_and_learned_directions_have_a_strength_each() -> None:

@@ -11,8 +11,10 @@ from dreamorph.spatial.transform import one_hot
 class MaskedDiceCrossEntropy(nn.Module):
     """Soft Dice over the labels (MONAI) plus cross-entropy, both within the mask.
 
-    Dice is taken over the whole batch, so a label that is small or absent in one volume does not
-    dominate. (Milletari et al., 3DV 2016; Isensee et al., Nature Methods 2021 for the sum.)
+    Dice is taken over the whole batch, so a label that is small or absent in one of several volumes
+    does not dominate. A label absent from the whole batch, which may be a single volume, costs
+    nearly all of its share of the Dice term whatever the answer.
+    (Milletari et al., 3DV 2016; Isensee et al., Nature Methods 2021 for the sum.)
     """
 
     def __init__(self) -> None:

@@ -156,7 +156,8 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     offered = [energy for name, energy in by_subject if name == best]
     at_edge = energies[best] == max(offered) > min(offered)
     edge = "; the strongest on offer won" if at_edge else ""
-    edge += "; not every fold had dreams that passed the gate" if lacking else ""
+    dreamt = any(arm == "dream" for arm, _ in by_subject)
+    edge += "" if dreamt else "; not every fold had dreams that passed the gate"
     why = (
         f"{NAMES[best]} lead {NAMES[home]} by more than one standard error"
         if ahead
