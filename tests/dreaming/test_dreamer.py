@@ -116,6 +116,19 @@ def test_labels_move_with_the_image() -> None:
     assert agree > 0.97
 
 
+def test_labels_of_any_number_are_dreamed_in_as_many_channels_as_there_are() -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    recipes = Dreamer(prior).recipes(4, range(6), generator())
+    plain = Dreamer(prior).replay(images, labels, recipes)
+    assert plain.labels.dtype == torch.uint8
+    for factor in (60, 300, 2**24 + 1):
+        numbered = torch.where(labels > 0, labels.int() * factor, 0)
+        dreams = Dreamer(prior).replay(images, numbered, recipes)
+        assert torch.equal(dreams.labels.long(), plain.labels.long() * factor)
+    with pytest.raises(DreamError, match="is it an image"):
+        Dreamer(prior).replay(images, (images * 1e4).int(), recipes)
+
+
 def test_outside_the_mask_there_is_nothing() -> None:
     prior, (images, labels) = make_prior(), make_volumes()
     masks = torch.zeros_like(labels, dtype=torch.bool)

@@ -110,6 +110,13 @@ def test_labels_of_any_number_survive_a_warp() -> None:
         result.warp(torch.arange(16.0**3).reshape(1, 1, 16, 16, 16), labels=True)
 
 
+def test_large_integer_labels_are_not_rounded() -> None:
+    labels = torch.zeros(1, 1, 8, 8, 8, dtype=torch.int32)
+    labels[..., :4], labels[..., 4:] = 2**24, 2**24 + 1
+    result = RegistrationResult(SpatialTransform.identity(1, (8, 8, 8), (1.0, 1.0, 1.0)))
+    assert torch.equal(result.warp(labels, labels=True), labels)
+
+
 def test_labels_guide_alike_whatever_their_numbers() -> None:
     shape = (20, 20, 20)
     fixed, moving = texture(shape), texture(shape, seed=1)

@@ -187,7 +187,7 @@ def test_own_split_with_faults():
 
 def test_classes_of_labelled_cases_are_given_for_all_or_none():
     classes = ["a", "b", None, "a", "b", None, "a", None]
-    with pytest.raises(CohortError, match=r"2 of 6 cases with a label map have no class, for.*se_2"):
+    with pytest.raises(CohortError, match=r"2 of 6 cases .* have no class, for example case_2"):
         assign_splits(table(8, labelled=6, classes=classes), SplitConfig())
     split = ["unlabelled" if cls is None else "train" for cls in classes[:7]] + ["test"]
     classes[7] = "b"

@@ -8,7 +8,7 @@ from dreamorph.dreaming.dreams import Dreams, Recipe
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
 from dreamorph.spatial.affine import with_rigid_part
-from dreamorph.spatial.transform import SpatialTransform
+from dreamorph.spatial.transform import MOST_LABELS, SpatialTransform, rank_labels
 
 #: Counts up whenever the same recipe would give another dream.
 VERSION = 4
@@ -41,7 +41,7 @@ class Dreamer:
 
         Args:
             volumes: `(N, 1, *shape)` float, the prior's members in their order, or those named.
-            labels: `(N, 1, *shape)` integers.
+            labels: `(N, 1, *shape)` integers, at most 256 different ones.
             n: how many.
             generator: source of randomness, on the CPU.
             members: which member of the prior each volume is; None is the first N.
@@ -51,7 +51,8 @@ class Dreamer:
             Dreams on the device of `volumes`.
 
         Raises:
-            DreamError: shapes do not fit, or a volume's class is unknown to the prior.
+            DreamError: shapes do not fit, there are more labels, or a volume's class is unknown to
+                the prior.
         """
         members = list(range(len(volumes))) if members is None else list(members)
         recipes = self.recipes(n, members, generator)
@@ -88,8 +89,9 @@ class Dreamer:
         rows = {self.prior.members[m]: row for row, m in enumerate(members)}
         index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
         transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
-        n_labels = max(1, int(labels.max()))
-        images, dreamed = transforms.warp_with_labels(volumes[index], labels[index], n_labels)
+        values, ranks = _ranked(labels[index])
+        images, dreamed = transforms.warp_with_labels(volumes[index], ranks, len(values) - 1)
+        dreamed = values.to(_type_of(labels))[dreamed.long()]
         inside = torch.ones_like(volumes) if masks is None else masks.to(volumes.dtype)
         seen = transforms.warp(inside[index], padding="zeros") > 0.5
         images = images * seen
@@ -148,3 +150,18 @@ class Dreamer:
                 queues[cls] = [own[j] for j in torch.randperm(len(own), generator=generator)]
             chosen.append(queues[cls].pop())
         return chosen
+
+
+def _ranked(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `rank_labels`. Raises DreamError where they are more than one byte can tell apart."""
+    values, ranks = rank_labels(labels)
+    if len(values) > MOST_LABELS:
+        raise DreamError(
+            f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
+        )
+    return values, ranks
+
+
+def _type_of(labels: torch.Tensor) -> torch.dtype:
+    """One byte where it holds the labels, else their own type."""
+    return torch.uint8 if int(labels.min()) >= 0 and int(labels.max()) <= 255 else labels.dtype

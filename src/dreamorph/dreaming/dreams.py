@@ -43,7 +43,7 @@ class Dreams:
 
     Attributes:
         images: `(n, 1, *shape)` float32.
-        labels: `(n, 1, *shape)` uint8.
+        labels: `(n, 1, *shape)` uint8; of the sources' type where they do not fit in it.
         masks: `(n, 1, *shape)` bool, where a dream shows something of its source.
         transforms: maps from dream to source points.
         recipes: provenance of each.

@@ -15,10 +15,13 @@ from dreamorph.registration.pyramid import Pairs, comparable
 from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.grid import extent
-from dreamorph.spatial.transform import SpatialTransform, concatenate, one_hot
-
-#: As many labels as one byte tells apart.
-MOST_LABELS = 256
+from dreamorph.spatial.transform import (
+    MOST_LABELS,
+    SpatialTransform,
+    concatenate,
+    one_hot,
+    rank_labels,
+)
 
 
 @dataclass(frozen=True)
@@ -186,12 +189,12 @@ def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def _values(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The whole numbers that occur, ascending, and which of them each voxel has.
+    """As `rank_labels`.
 
     Raises:
         RegistrationError: they are more than one byte can tell apart.
     """
-    values, ranks = torch.unique(labels.float().round(), return_inverse=True)
+    values, ranks = rank_labels(labels)
     if len(values) > MOST_LABELS:
         raise RegistrationError(
             f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"

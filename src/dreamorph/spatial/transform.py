@@ -12,6 +12,8 @@ from dreamorph.spatial.velocity import exp_velocity, flow
 
 #: Squarings of `SpatialTransform.quick_points`.
 QUICK_STEPS = 2
+#: As many labels as one byte tells apart: `argmax_labels` gives bytes.
+MOST_LABELS = 256
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,23 @@ def concatenate(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
         velocity=torch.cat(velocities) if velocities else None,
         post=torch.cat([t.post for t in transforms]),
     )
+
+
+def rank_labels(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The whole numbers that occur, ascending, and which of them each voxel has.
+
+    Labels of any number then take as many channels as there are labels.
+
+    Args:
+        labels: of any shape and type; what is not whole is rounded.
+
+    Returns:
+        `(L,)` in the type of the labels, at least float32 where they are floats, and int64 ranks.
+    """
+    if labels.is_floating_point():
+        labels = labels.to(torch.promote_types(labels.dtype, torch.float32)).round()
+    values, ranks = torch.unique(labels, return_inverse=True)
+    return values, ranks
 
 
 def one_hot(labels: torch.Tensor, n_labels: int) -> torch.Tensor:
