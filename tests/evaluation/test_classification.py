@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from dreamorph.evaluation import Scored, classification_metrics, evaluate_classification
+from dreamorph.evaluation import (
+    Scored,
+    classification_metrics,
+    evaluate_classification,
+    subject_means,
+)
 from dreamorph.evaluation.classification import accuracy, auc, balanced_accuracy
 
 
@@ -57,6 +62,41 @@ def test_the_mean_over_cases_is_balanced_accuracy():
     table = cases(true, two([0.1, 0.9, 0.1, 0.7]))
     assert table["balanced_accuracy"].tolist() == pytest.approx([2 / 3, 0, 2 / 3, 2])
     assert table["balanced_accuracy"].mean() == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_with_one_case_a_subject_the_weights_are_exactly_those_of_cases():
+    rng = np.random.default_rng(0)
+    true = rng.integers(3, size=50)
+    table = cases(true, rng.dirichlet(np.ones(3), size=50), names=("a", "b", "c"))
+    size = table.groupby("class")["class"].transform("size")
+    expected = table["correct"] * len(table) / (table["class"].nunique() * size)
+    assert table["balanced_accuracy"].tolist() == expected.tolist()
+
+
+def test_the_mean_over_subjects_is_balanced_accuracy_whatever_their_numbers_of_cases():
+    """One well subject of four cases, four of one case, two sick ones: six of one case."""
+    true = [0] * 8 + [1] * 2
+    subjects = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+
+    def score(wrong):
+        p = np.array(true, float)
+        p[wrong] = 1 - p[wrong]
+        table = cases(true, two(p), subjects=subjects)
+        return subject_means(table, "balanced_accuracy")["dream"].mean()
+
+    assert score([]) == pytest.approx(1)
+    assert score([0, 1, 2, 3]) == pytest.approx((4 / 5 + 1) / 2)
+    assert score([4, 5, 6, 7]) == pytest.approx((1 / 5 + 1) / 2)
+    assert score([0, 1]) == pytest.approx((4.5 / 5 + 1) / 2)
+    assert score([8]) == pytest.approx((1 + 1 / 2) / 2)
+    assert score(list(range(8))) == score([8, 9]) == pytest.approx(0.5)
+
+
+def test_a_subject_of_both_classes_counts_for_each_by_its_cases():
+    """Half a subject and one are well, half a one and one are sick."""
+    table = cases([0, 1, 0, 1], two([0.1, 0.1, 0.1, 0.9]), subjects=[0, 0, 1, 2])
+    found = subject_means(table, "balanced_accuracy")["dream"].mean()
+    assert found == pytest.approx((1 + 1 / 1.5) / 2)
 
 
 def test_table_refuses_other_shapes():

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -152,6 +153,24 @@ def test_classes_count_alike_however_rare(folds: Folds, monkeypatch: pytest.Monk
 
     assert mean([[0.0, 1.0]] * len(train)) == pytest.approx(0.5)
     assert mean([[1.0, 0.0], *[[0.0, 1.0]] * (len(train) - 1)]) == pytest.approx(1.0)
+
+
+def test_classes_count_alike_where_subjects_have_unequal_numbers_of_volumes() -> None:
+    table = pd.DataFrame(
+        {"subject": list("aaaabcde"), "class": ["well"] * 6 + ["sick"] * 2, "split": "train"}
+    )
+    cohort = SimpleNamespace(table=table, indices=lambda _: list(range(len(table))))
+    weights = module.class_weights(cohort)  # type: ignore[arg-type]
+    assert weights == pytest.approx({"well": 5 / (2 * 3), "sick": 5 / (2 * 2)})
+
+    def mean(answer: str) -> float:
+        scores = table.assign(score=[weights[c] * (c == answer) for c in table["class"]])
+        return float(scores.groupby("subject")["score"].mean().mean())
+
+    assert mean("well") == mean("sick") == pytest.approx(0.5)
+    # one volume a subject: what it always was
+    table["subject"] = list("abcdefgh")
+    assert module.class_weights(cohort) == {"well": 8 / 12, "sick": 8 / 4}  # type: ignore[arg-type]
 
 
 def test_candidates_are_trained_as_the_arms_are_but_shorter() -> None:

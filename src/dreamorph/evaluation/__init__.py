@@ -2,7 +2,12 @@
 
 from dreamorph.evaluation.classification import classification_metrics
 from dreamorph.evaluation.config import EvaluationConfig
-from dreamorph.evaluation.evaluate import Scored, evaluate_classification, evaluate_segmentation
+from dreamorph.evaluation.evaluate import (
+    Scored,
+    class_balance,
+    evaluate_classification,
+    evaluate_segmentation,
+)
 from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
 from dreamorph.evaluation.statistics import (
     CONFIDENCE,
@@ -19,6 +24,7 @@ __all__ = [
     "LabelAgreement",
     "Scored",
     "bootstrap_interval",
+    "class_balance",
     "classification_metrics",
     "compare_arms",
     "evaluate_classification",

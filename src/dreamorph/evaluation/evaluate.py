@@ -80,8 +80,9 @@ def evaluate_classification(
 
     Returns:
         Columns arm, seed, case, subject, class, predicted, correct, balanced_accuracy, and
-        `p_<class>` for each. The mean of `balanced_accuracy` is that metric: a correct answer
-        counts the more, the rarer its class is among these cases.
+        `p_<class>` for each. The mean of `balanced_accuracy` over subjects, of the mean over the
+        cases of each, is that metric with a case weighing one over the cases of its subject: a
+        correct answer counts the more, the fewer subjects its class has.
     """
     values = _array(probabilities)
     if values.shape != (len(scored), len(class_names)):
@@ -93,11 +94,21 @@ def evaluate_classification(
     table["class"] = [class_names[c] for c in classes]
     table["predicted"] = [class_names[c] for c in values.argmax(axis=1)]
     table["correct"] = (table["class"] == table["predicted"]).astype(float)
-    size = table.groupby("class")["class"].transform("size")
-    table["balanced_accuracy"] = table["correct"] * len(table) / (table["class"].nunique() * size)
+    table["balanced_accuracy"] = table["correct"] * class_balance(table["class"], table["subject"])
     for column, name in enumerate(class_names):
         table[f"p_{name}"] = values[:, column].astype(float)
     return table
+
+
+def class_balance(classes: pd.Series, subjects: pd.Series) -> pd.Series:
+    """What each case counts, so that every class counts the same in a mean over subjects.
+
+    Cases of a subject are averaged first, so a case is one over their number of a subject: a class
+    of `w` such subjects among `n` subjects and `k` classes counts `n / (k w)`.
+    """
+    share = 1 / subjects.groupby(subjects).transform("size")
+    of_class = share.groupby(classes).transform("sum")
+    return subjects.nunique() / (classes.nunique() * of_class)
 
 
 def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -35,7 +35,7 @@ ATLAS, SHAPE = "atlas", "shape_features"
 AVERAGED = ("elastic", "dream", "learned")
 WITH_ATLAS = f"+{ATLAS}"
 #: Counts up whenever the same answers would be scored otherwise.
-VERSION = 4
+VERSION = 5
 #: What the dream arm is compared with, and what else a reader asks.
 COMPARISONS = (
     ("dream", "elastic"),

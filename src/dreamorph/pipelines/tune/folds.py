@@ -11,6 +11,7 @@ import torch
 
 from dreamorph.dreaming import AffineWarpConfig, DreamConfig, Dreamer, ElasticWarpConfig, Recipe
 from dreamorph.errors import DreamError, PriorError, TrainingError
+from dreamorph.evaluation import class_balance
 from dreamorph.hallucination import AuditConfig, Gate, Reals
 from dreamorph.pipelines.common import Items, classes_of, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.prior.nodes import fit_to
@@ -173,9 +174,9 @@ def parted(cohort: Cohort, held_out: tuple[str, ...]) -> tuple[Cohort, Cohort]:
 
 def class_weights(cohort: Cohort) -> dict[str, float]:
     """What a training volume of each class counts, so that every class counts the same."""
-    counts = cohort.table.iloc[cohort.indices("train")]["class"].value_counts()
-    total = int(counts.sum())
-    return {str(c): total / (len(counts) * n) for c, n in counts.items()}
+    known = cohort.table.iloc[cohort.indices("train")].dropna(subset="class")
+    weights = class_balance(known["class"], known["subject"])
+    return {str(c): float(w) for c, w in zip(known["class"], weights, strict=True)}
 
 
 def accepted_dreams(
