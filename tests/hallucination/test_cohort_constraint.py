@@ -1,9 +1,10 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
 from dreamorph.hallucination.cohort_constraint import cohort_constraint
-from tests.hallucination.worlds import make_world, velocities
+from tests.hallucination.worlds import make_world, velocities, without_label
 
 
 def test_honest_dreams_pass(world):
@@ -28,6 +29,38 @@ def test_canary_missing_structure(world):
     found = cohort_constraint(evidence, world.config)
     assert found.passed is False
     assert found.value == 100
+
+
+@pytest.fixture(scope="module")
+def often_absent():
+    """Twelve of 24 subjects never had label 2."""
+    return without_label(make_world(subjects=24, each=3), 2, 12)
+
+
+def test_honest_dreams_pass_where_a_label_is_often_absent(often_absent):
+    found = cohort_constraint(often_absent.evidence, often_absent.config)
+    assert found.passed
+    assert found.value < 25
+    # every subject counts, with what it has
+    assert "n=24 subjects" in found.detail
+
+
+def test_canary_a_structure_lost_where_others_never_had_it(often_absent):
+    labels = often_absent.evidence.dreams.labels.clone()
+    labels[labels == 2] = 0
+    evidence = often_absent.with_dreams(replace(often_absent.evidence.dreams, labels=labels))
+    found = cohort_constraint(evidence, often_absent.config)
+    assert found.passed is False
+    assert found.value > 50
+
+
+def test_canary_a_structure_gained_where_the_source_never_had_it(often_absent):
+    """Of a size that no subject's is."""
+    dreams = often_absent.evidence.dreams
+    labels = dreams.labels.clone()
+    labels[dreams.source_index < 12, :, 2:20, 2:20, 2:20] = 2
+    evidence = often_absent.with_dreams(replace(dreams, labels=labels))
+    assert cohort_constraint(evidence, often_absent.config).passed is False
 
 
 def test_canary_structures_too_far_apart(world):

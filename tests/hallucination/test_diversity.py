@@ -10,13 +10,33 @@ from dreamorph.hallucination.diversity import (
     _expected_coverage,
     diversity,
 )
-from tests.hallucination.worlds import make_dreams, make_world, velocities, warps
+from tests.hallucination.worlds import make_dreams, make_world, velocities, warps, without_label
 
 
 def test_honest_dreams_pass(world):
     found = diversity(world.evidence, world.config)
     assert found.passed
     assert "coverage" in found.detail
+
+
+@pytest.fixture(scope="module")
+def often_absent():
+    """Twelve of 24 subjects never had label 2."""
+    return without_label(make_world(subjects=24, each=3), 2, 12)
+
+
+def test_honest_dreams_pass_where_a_label_is_often_absent(often_absent):
+    """Labels that one of two subjects lacks do not make the two differ in shape."""
+    assert diversity(often_absent.evidence, often_absent.config).passed
+
+
+def test_canary_copies_where_a_label_is_often_absent(often_absent):
+    sources = often_absent.evidence.dreams.source_index.tolist()
+    still = replace(often_absent.evidence.dreams.transforms, velocity=None)
+    dreams = make_dreams(often_absent.evidence.reals, sources, still)
+    found = diversity(often_absent.with_dreams(dreams), often_absent.config)
+    assert found.passed is False
+    assert "one source 1.000" in found.detail
 
 
 def test_canary_collapsed_prior(world):

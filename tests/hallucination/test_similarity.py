@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -39,5 +40,9 @@ def test_overlap_by_hand():
     a[..., 0, :2] = 1
     b[..., 0, 1:3] = 1
     b[..., 3, :] = 2
-    # label 1 overlaps by half, label 2 not at all, label 3 is nowhere
+    # label 1 overlaps by half, label 2 is in one of the two only, label 3 is nowhere
+    assert label_overlap(a, b, 3).tolist() == pytest.approx([0.5])
+    a[..., 2, :] = 2
+    # now both have label 2, which does not overlap at all
     assert label_overlap(a, b, 3).tolist() == pytest.approx([0.25])
+    assert np.isnan(label_overlap(a, b * 0, 3).tolist()).all()

@@ -164,6 +164,17 @@ def make_world(subjects: int = 14, each: int = 5, size_mm: float = 1.0, seed: in
     return World(evidence, fields, AuditConfig(two_sample_permutations=99))
 
 
+def without_label(world: World, label: int, subjects: int) -> World:
+    """The same honest world, but the first subjects and their dreams have never had a label."""
+    evidence = world.evidence
+    labels, dreamt = evidence.reals.labels.clone(), evidence.dreams.labels.clone()
+    theirs = evidence.dreams.source_index < subjects
+    labels[:subjects] = labels[:subjects].where(labels[:subjects] != label, 0)
+    dreamt[theirs] = dreamt[theirs].where(dreamt[theirs] != label, 0)
+    reals, dreams = replace(evidence.reals, labels=labels), replace(evidence.dreams, labels=dreamt)
+    return replace(world, evidence=replace(evidence, reals=reals, dreams=dreams))
+
+
 def case_table(scores: dict[str, Any], subjects: int = 10, seeds: int = 2) -> pd.DataFrame:
     """Results per arm; each arm's score is a number per subject, or an array `(subjects,)`."""
     generator = np.random.default_rng(0)

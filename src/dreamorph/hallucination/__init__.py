@@ -19,6 +19,7 @@ from dreamorph.hallucination import (
     two_sample,
 )
 from dreamorph.hallucination.betti import betti_numbers
+from dreamorph.hallucination.comparisons import with_absent_labels
 from dreamorph.hallucination.config import EXPECTED, AuditConfig, RemovalConfig
 from dreamorph.hallucination.evidence import DreamEvidence, NetEvidence, Reals
 from dreamorph.hallucination.gate import Gate, gate, rejection_counts
@@ -75,4 +76,5 @@ __all__ = [
     "sham",
     "tags",
     "to_table",
+    "with_absent_labels",
 ]

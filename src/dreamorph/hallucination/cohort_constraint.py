@@ -1,8 +1,10 @@
 """Check `cohort_constraint`: no implausible anatomy.
 
 Each dream's label volumes, surface areas and centroid distances are held against the 1-99
-percentile range of the real cases of all other subjects of its class; so is each real case. A prior
-that varies too little passes here: that is what `diversity` is for.
+percentile range of the real cases of all other subjects of its class; so is each real case. What a
+case has no label for is no number of it, nor of a dream whose source lacks the label; a label that
+a dream has lost is implausible. A prior that varies too little passes here: that is what
+`diversity` is for.
 """
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import DreamEvidence, Reals
 from dreamorph.hallucination.features import resampled_once, shape_features
-from dreamorph.hallucination.ranges import Outside, outside_rates
+from dreamorph.hallucination.ranges import Outside, limits_of, outside_rates
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding, not_assessable
 from dreamorph.hallucination.statistics import holm
@@ -36,6 +38,8 @@ def cohort_constraint(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     real, _ = shape_features(
         resampled_once(reals, config.seed).labels, reals.n_labels, reals.spacing_mm
     )
+    own_source, _ = shape_features(reals.labels, reals.n_labels, reals.spacing_mm)
+    lacking = np.isnan(own_source)[dreams.source_index.cpu().numpy()]
     source_class = [reals.classes[int(row)] for row in dreams.source_index]
     parts: dict[str | None, Outside] = {}
     for cls in dict.fromkeys(source_class):
@@ -48,8 +52,9 @@ def cohort_constraint(evidence: DreamEvidence, config: AuditConfig) -> Finding:
             [s for s, keep in zip(evidence.source_subjects, mine, strict=True) if keep],
             (1.0, 99.0),
             config.confidence,
+            lacking[mine],
         )
-    return _judge(parts, reals, len(table), config, _worst(names, real, table))
+    return _judge(parts, reals, len(table), config, _worst(names, real, table, lacking))
 
 
 def _judge(
@@ -80,10 +85,10 @@ def _judge(
     return Finding(value, bound, RULE, n, passed if useful or not passed else None, detail)
 
 
-def _worst(names: list[str], real: np.ndarray, dreams: np.ndarray) -> str:
+def _worst(names: list[str], real: np.ndarray, dreams: np.ndarray, lacking: np.ndarray) -> str:
     """The feature that most dreams have outside the range of all reals."""
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanpercentile(real, [1, 99], axis=0)
-        share = (~((dreams >= low) & (dreams <= high))).mean(axis=0)
+    low, high = limits_of(real, (1.0, 99.0))
+    inside = (dreams >= low) & (dreams <= high) | np.isnan(dreams) & lacking
+    share = (~inside).mean(axis=0)
     top = int(share.argmax())
     return f"most often {names[top]} ({100 * share[top]:.1f} % outside the range of all real)"

@@ -2,10 +2,10 @@
 
 Two dreams of one source share its texture, so images are compared between different sources. The
 shape, however, comes from the prior: the labels of any two dreams should overlap no more than those
-of two real subjects. Dreams of one source share its pose, so they are held against real subjects
-whose pose and size an affine registration has taken away. Coverage asks whether each real subject
-has dreams *of other subjects* in its neighbourhood; its own dreams do not count, so that copies of
-the sources cover nothing.
+of two real subjects, over the labels that both of a pair have. Dreams of one source share its pose,
+so they are held against real subjects whose pose and size an affine registration has taken away.
+Coverage asks whether each real subject has dreams *of other subjects* in its neighbourhood; its own
+dreams do not count, so that copies of the sources cover nothing.
 """
 
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ def _overlaps(
     return [
         Part(f"label overlap, {name}", float(found.mean()), bound, True)
         for name, chosen, bound in (("two sources", apart, limit), ("one source", together, posed))
-        if len(found := _overlap(labels, chosen, reals.n_labels))
+        if len(found := _known(_overlap(labels, chosen, reals.n_labels)))
     ]
 
 
@@ -204,6 +204,11 @@ def _overlap(labels: torch.Tensor, pairs: Pairs, n_labels: int) -> np.ndarray:
     return label_overlap(labels[a].cpu(), labels[b].cpu(), n_labels).numpy()
 
 
+def _known(values: np.ndarray) -> np.ndarray:
+    """Without NaN: pairs that have no label in common."""
+    return np.asarray(values[~np.isnan(values)])
+
+
 def _real_limit(values: np.ndarray, pairs: Pairs, subjects: Sequence[str]) -> float:
     """Largest mean over pairs when any one subject is left out."""
     owners = [(subjects[a], subjects[b]) for a, b in pairs]
@@ -211,9 +216,11 @@ def _real_limit(values: np.ndarray, pairs: Pairs, subjects: Sequence[str]) -> fl
     def mean(keep: np.ndarray) -> float:
         left = {s for s, k in zip(subjects, keep, strict=True) if k}
         chosen = [v for v, o in zip(values, owners, strict=True) if set(o) <= left]
-        return float(np.mean(chosen)) if chosen else float("nan")
+        known = _known(np.array(chosen))
+        return float(known.mean()) if len(known) else float("nan")
 
-    return float(np.nanmax(list(leave_out_groups(mean, subjects).values())))
+    means = _known(np.array(list(leave_out_groups(mean, subjects).values())))
+    return float(means.max()) if len(means) else float("nan")
 
 
 def _span(reals: Reals) -> float:

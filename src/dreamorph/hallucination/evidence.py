@@ -152,7 +152,7 @@ class NetEvidence:
 
     Attributes:
         cases: test results, columns CASE_COLUMNS and the metric: one row per arm, seed, case and
-            label. A row whose metric is undefined must not be there: NaN fails the checks.
+            label. NaN fails the checks; `with_absent_labels` scores labels rightly absent.
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
         removal: what `measure_removal` returned for every arm of `removed_arms`; None fails.
         metric: column to compare, higher is better (dice, balanced_accuracy).

@@ -39,19 +39,21 @@ def outside_rates(
     sources: Sequence[str],
     percentiles: tuple[float | None, float],
     confidence: float,
+    excused: np.ndarray | None = None,
 ) -> Outside:
     """Compare how often rows have any feature outside the others' percentile range.
 
     Args:
-        real: `(n, features)`; NaN rows are ignored.
+        real: `(n, features)`; a NaN is no feature of the row, as of a label that it lacks.
         owners: the subjects of each real row (two for a pair): a row belongs to each of them, and
             is out of the range of a subject that it belongs to.
-        dreams: `(m, features)`; a NaN counts as outside.
+        dreams: `(m, features)`; a NaN counts as outside unless excused.
         sources: the source subject of each dream.
         percentiles: of the range; no lower one leaves it open below.
         confidence: of the bound; a subject counts as one trial, however many rows it has.
+        excused: bool `(m, features)`, features that the dream's own source lacks; None for none.
     """
-    usable = np.isfinite(real).all(axis=1)
+    usable = np.isfinite(real).any(axis=1)
     real, owners = real[usable], [o for o, keep in zip(owners, usable, strict=True) if keep]
     subjects = sorted({name for owner in owners for name in owner})
     limits, real_rates = {}, []
@@ -59,12 +61,13 @@ def outside_rates(
         own = np.array([subject in owner for owner in owners])
         if own.all():
             continue
-        limits[subject] = _limits(real[~own], percentiles)
-        real_rates.append(_any_outside(real[own], limits[subject]).mean())
-    everyone = _limits(real, percentiles)
+        limits[subject] = limits_of(real[~own], percentiles)
+        real_rates.append(_any_outside(real[own], limits[subject], np.isnan(real[own])).mean())
+    everyone = limits_of(real, percentiles)
+    lacking = np.isnan(dreams) & (False if excused is None else excused)
     flags = [
-        bool(_any_outside(row[None], limits.get(source, everyone))[0])
-        for row, source in zip(dreams, sources, strict=True)
+        bool(_any_outside(row[None], limits.get(source, everyone), may_lack[None])[0])
+        for row, may_lack, source in zip(dreams, lacking, sources, strict=True)
     ]
     n = len(real_rates)
     rate = float(np.mean(real_rates)) if n else float("nan")
@@ -74,14 +77,21 @@ def outside_rates(
     return Outside(share, rate, n, bound, p)
 
 
-def _limits(rows: np.ndarray, percentiles: tuple[float | None, float]) -> np.ndarray:
+def limits_of(rows: np.ndarray, percentiles: tuple[float | None, float]) -> np.ndarray:
+    """Lower and upper limit of each feature, `(2, features)`; NaN where no row has it."""
     if not len(rows):
         return np.full((2, 1), np.nan)
     low, high = percentiles
-    below = np.full(rows.shape[1], -np.inf) if low is None else np.percentile(rows, low, axis=0)
-    return np.stack([below, np.percentile(rows, high, axis=0)])
+    limits = np.full((2, rows.shape[1]), np.nan)
+    for column, values in enumerate(rows.T):
+        # no limit, and so nothing inside it, where nobody else has the feature
+        if len(known := values[~np.isnan(values)]):
+            least = -np.inf if low is None else np.percentile(known, low)
+            limits[:, column] = least, np.percentile(known, high)
+    return limits
 
 
-def _any_outside(rows: np.ndarray, limits: np.ndarray) -> np.ndarray:
+def _any_outside(rows: np.ndarray, limits: np.ndarray, lacking: np.ndarray) -> np.ndarray:
     # 'not inside', so that NaN counts as outside
-    return np.asarray(~((rows >= limits[0]) & (rows <= limits[1])).all(axis=1))
+    inside = (rows >= limits[0]) & (rows <= limits[1])
+    return np.asarray(~(inside | lacking).all(axis=1))

@@ -41,12 +41,16 @@ def ms_ssim(
 
 
 def label_overlap(first: torch.Tensor, second: torch.Tensor, n_labels: int) -> torch.Tensor:
-    """Mean Dice over labels 1..n of pairs `(B, 1, *shape)`, `(B,)`; labels absent in both skip."""
+    """Mean Dice over the labels 1..n that both of a pair have, `(B,)`; NaN where there are none.
+
+    Args:
+        first, second: `(B, 1, *shape)` integers.
+    """
     scores = torch.full((n_labels, len(first)), float("nan"))
     for k in range(1, n_labels + 1):
         a, b = (first == k).flatten(1), (second == k).flatten(1)
-        total = a.sum(1) + b.sum(1)
-        scores[k - 1] = torch.where(total > 0, 2 * (a & b).sum(1) / total, float("nan"))
+        overlap = 2 * (a & b).sum(1) / (a.sum(1) + b.sum(1))
+        scores[k - 1] = torch.where(a.any(1) & b.any(1), overlap, float("nan"))
     return scores.nanmean(dim=0)
 
 

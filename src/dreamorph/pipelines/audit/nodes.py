@@ -21,6 +21,7 @@ from dreamorph.hallucination import (
     run_checks,
     tags,
     to_table,
+    with_absent_labels,
 )
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict
@@ -103,7 +104,7 @@ def audit_nets(
     """Hold the trained networks against plain methods, random warps and empty images."""
     segmentation = task_of(cohort) == "segmentation"
     plain = ATLAS if segmentation else SHAPE
-    table = cases if segmentation else cases.assign(label=0)
+    table = with_absent_labels(cases) if segmentation else cases.assign(label=0)
     alone = (table["arm"] != plain) & ~table["arm"].str.endswith(WITH_ATLAS)
     evidence = NetEvidence(
         cases=table[alone],
