@@ -57,6 +57,28 @@ def test_spacing_is_in_millimetres() -> None:
     assert (found - expected)[..., 6:-6, 6:-6, 6:-6].norm(dim=1).mean() < 0.7
 
 
+def test_two_slices_are_registered() -> None:
+    moving = texture((2, 48, 48))
+    fixed = moving.roll(2, -1)
+    result = register(fixed, moving, RegistrationConfig())
+    assert result.failures == ("",)
+    inner = (..., slice(8, -8), slice(8, -8))
+    assert (result.warp(moving) - fixed)[inner].abs().mean() < 0.3 * fixed.std()
+
+
+def test_volumes_whose_contents_do_not_meet_are_reported_without_an_affine_step() -> None:
+    volumes, masks = texture((24, 24), batch=2), torch.ones(2, 1, 24, 24)
+    masks[0, ..., 10:] = 0
+    other = masks.clone()
+    other[0] = 1 - masks[0]
+    config = RegistrationConfig(affine=None)
+    failures = register(
+        volumes, volumes, config, fixed_mask=masks, moving_mask=other, spacing=(1.0, 1.0)
+    ).failures
+    assert "do not meet" in failures[0]
+    assert not failures[1]
+
+
 def test_identical_volumes_stay_where_they_are() -> None:
     volume = texture((20, 20, 20))
     result = register(volume, volume, QUICK)

@@ -320,6 +320,14 @@ def _overlap(pairs: Pairs, log: torch.Tensor) -> torch.Tensor:
     return torch.minimum(there, share(pairs.moving_mask, pairs.fixed_mask, affine_exp(-log)))
 
 
+def as_given(pairs: Pairs) -> AffineResult:
+    """The given alignment; a pair whose contents do not meet under it has failed."""
+    eye = identity_affine(len(pairs), len(pairs.shape), pairs.fixed.device)
+    meet = _overlap(pairs, torch.zeros_like(eye)) > 0
+    reason = "the contents of the volumes do not meet as they lie"
+    return AffineResult(eye, tuple("" if one else reason for one in meet.tolist()))
+
+
 def _units(pairs: Pairs) -> torch.Tensor:
     """How much of each entry of a logarithm moves a point halfway to the border by 1 mm or so."""
     ndim = len(pairs.shape)

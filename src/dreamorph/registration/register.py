@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dreamorph.errors import RegistrationError
-from dreamorph.registration.affine import AffineResult, register_affine
+from dreamorph.registration.affine import as_given, register_affine
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.registration.config import RegistrationConfig
 from dreamorph.registration.folds import without_folds
@@ -30,9 +30,9 @@ class RegistrationResult:
 
     Attributes:
         transform: the maps, in grid millimetres (see `dreamorph.spatial`).
-        failures: one text a pair: why its affine step failed from every start; empty where it did
-            not. The pair keeps the given alignment, or, where its volumes do not look alike under
-            any map, the best one found.
+        failures: one text a pair: why its affine step failed from every start, or that, without
+            such a step, its contents do not meet; else empty. The pair keeps the given alignment,
+            or, where its volumes do not look alike under any map, the best one found.
     """
 
     transform: SpatialTransform
@@ -171,9 +171,7 @@ def register(
 
 def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationResult:
     eye = identity_affine(len(pairs), len(pairs.shape), pairs.fixed.device)
-    found = AffineResult(eye, ("",) * len(pairs))
-    if config.affine is not None:
-        found = register_affine(pairs, config)
+    found = as_given(pairs) if config.affine is None else register_affine(pairs, config)
     velocity = None
     if config.velocity is not None:
         velocity = register_velocity(pairs, found.matrices, config)

@@ -39,7 +39,8 @@ class LocalCorrelation:
     """Signed local normalised cross-correlation against fixed volumes prepared once.
 
     Avants et al., Medical Image Analysis 2008, without the square: contrast must agree in sign.
-    Moments are taken over what a window holds of the mask, so nothing beyond it has a say.
+    Moments are taken over what a window holds of the mask, so nothing beyond it has a say. Windows
+    count that the mask fills half as much as it fills any: of a stack of two slices, none is full.
 
     Attributes:
         mask: what counts, `(B, 1, *shape)`.
@@ -71,7 +72,7 @@ class LocalCorrelation:
         mean = box_mean(within, window, stride) * share
         square = box_mean(within * fixed, window, stride) * share
         variance = (square - mean * mean).clamp(min=0)
-        weight = filled * (filled > 0.5)
+        weight = filled * (filled > 0.5 * _largest(filled))
         return cls(mask, within, mean, variance, share, weight, window, stride)
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
@@ -113,6 +114,12 @@ def soft_dice(fixed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
 def _weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     axes = tuple(range(1, values.dim()))
     return (values * weight).sum(axes) / weight.sum(axes).clamp(min=1e-6)
+
+
+def _largest(filled: torch.Tensor) -> torch.Tensor:
+    """Largest fill of each volume `(B, 1, *windows)`, of the same rank; exactly one where full."""
+    largest = filled.amax(tuple(range(1, filled.dim())), keepdim=True)
+    return torch.where(largest > 1 - FLAT, 1.0, largest)
 
 
 def _spread(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
