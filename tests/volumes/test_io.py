@@ -61,6 +61,13 @@ def test_channels(build, tmp_path):
     assert io.read_header(single).channels == 1
 
 
+def test_axes_of_one_voxel_at_the_end_do_not_count(build, tmp_path):
+    stack = np.stack([build.image(0), build.image(1)], axis=-1)[..., None, None]
+    path = str(build.save(tmp_path / "a.nii.gz", stack))
+    assert io.read_header(path).channels == 2
+    np.testing.assert_array_equal(io.read_voxels(path, channel=1), stack[..., 1, 0, 0])
+
+
 def test_flat_and_coloured_images_are_no_volumes(build, tmp_path):
     flat = build.save(tmp_path / "flat.nii", np.zeros((5, 5), dtype=np.uint8))
     with pytest.raises(io.UnreadableVolumeError, match="expected 3 axes"):

@@ -232,6 +232,39 @@ def test_images_given_as_labels_stop(build, tmp_path):
         check(tmp_path)
 
 
+@pytest.mark.parametrize("values", [400, 100])
+def test_one_image_given_as_a_label_is_set_aside(build, tmp_path, values):
+    for i in range(4):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    voxels = np.arange(1680, dtype=np.int16).reshape(build.shape) % values
+    build.save(tmp_path / "labels/scan_3.nii", voxels)
+    result = check(tmp_path)
+    assert reasons(result) == {"scan_3": "unexpected label values"}
+    assert f"{values - 1} different values" in result.quarantine["detail"][0]
+    assert result.facts.label_values == {1: 1, 2: 2}
+
+
+def test_a_case_with_some_labels_more_than_the_others_stays(build, tmp_path):
+    for i in range(4):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    voxels = np.arange(1680, dtype=np.int16).reshape(build.shape) % 20
+    build.save(tmp_path / "labels/scan_3.nii", voxels)
+    result = check(tmp_path)
+    assert result.quarantine.empty
+    assert len(result.facts.label_values) == 19
+
+
+def test_a_trailing_axis_does_not_stop_the_cohort(build, tmp_path):
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    pair = np.stack([build.image(3), build.image(4)], axis=-1)[..., None]
+    build.save(tmp_path / "images/scan_3.nii", pair)
+    assert check(tmp_path).quarantine.empty
+
+
 @pytest.mark.parametrize(
     ("voxels", "modality"),
     [

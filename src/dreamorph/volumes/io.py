@@ -105,7 +105,8 @@ def read_voxels(address: str, channel: int = 0) -> np.ndarray:
     spatial = _volume_shape(shape, channel)
     try:
         data = image.dataobj
-        voxels = np.asanyarray(data[..., channel] if _channels(shape) > 1 else data)
+        voxels = np.asanyarray(data[:, :, :, channel] if _channels(shape) > 1 else data)
+        voxels = voxels.reshape(spatial)  # axes of one voxel may follow
     except _BROKEN as error:
         raise UnreadableVolumeError(
             f"the voxels cannot be read, the file is cut short or corrupt ({type(error).__name__})"
@@ -114,7 +115,7 @@ def read_voxels(address: str, channel: int = 0) -> np.ndarray:
         voxels
     ):
         raise UnreadableVolumeError(f"expected real numbers, got voxels of type {voxels.dtype}")
-    return voxels.reshape(spatial)
+    return voxels
 
 
 def content_digest(address: str) -> str:

@@ -15,6 +15,7 @@ likely a file lost on the way, and the case is quarantined so that the loss is s
 
 import logging
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,8 @@ GOOD_COLUMNS = (
 QUARANTINED, UNLABELLED = "quarantined", "unlabelled"
 _HU_OF_AIR = -200
 _MAX_LABELS = 255
+_MANY_ALONE = 30
+"""So many labels may one case alone have, or as many as all others have."""
 
 
 @dataclass
@@ -76,6 +79,7 @@ def validate(scan: Scan, config: CohortConfig) -> Validation:
                 _look_at_voxels(case, set(declared), config)
     finally:
         io.release()
+    _look_for_images_as_labels(cases, declared)
     _look_for_duplicates(cases)
     good = [case for case in cases if not case.problems]
     table = frame((_good_row(case) for case in good), GOOD_COLUMNS)
@@ -171,6 +175,31 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
             case.values = {int(value) for value in np.unique(label)} - {0}
     except io.UnreadableVolumeError as error:
         case.problems.append(Problem(checks.UNREADABLE, f"label: {error}"))
+
+
+def _look_for_images_as_labels(cases: list[_Case], declared: Collection[int]) -> None:
+    """Set aside the odd label map with very many values.
+
+    Where most maps are such none is: that is told of the cohort as a whole (see `_facts`).
+    """
+    maps = [case for case in cases if not case.problems and case.values]
+    if declared or len(maps) < checks.MIN_HEADERS_FOR_MEDIAN:
+        return
+    seen_in = Counter(value for case in maps for value in case.values)
+    found = []
+    for case in maps:
+        alone = sum(seen_in[value] == 1 for value in case.values)
+        others = len(seen_in) - alone
+        if len(case.values) > _MAX_LABELS or alone > max(_MANY_ALONE, others):
+            found.append(case)
+    if 2 * len(found) > len(maps):
+        return
+    for case in found:
+        detail = (
+            f"the label map holds {len(case.values)} different values, unlike the others: is it an"
+            " image? if they are labels, name them all in cohort.label_names"
+        )
+        case.problems.append(Problem(checks.UNEXPECTED_VALUES, detail))
 
 
 def _look_for_duplicates(cases: list[_Case]) -> None:
