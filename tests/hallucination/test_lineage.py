@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dreamorph.hallucination import lineage_rows
+from dreamorph.hallucination import lineage_rows, recorded_rows
 from dreamorph.hallucination.lineage import content_signatures, lineage
 from dreamorph.spatial import gaussian_smooth
 
@@ -95,6 +95,66 @@ def test_missing_name_fails_closed(world, column):
     found = lineage(replace(world.evidence, lineage=table), world.config)
     assert found.passed is False
     assert column in found.detail
+
+
+def recorded(world, role="prior", **subjects):
+    """The table with a role as an earlier result names it: case -> subject."""
+    table = world.evidence.lineage
+    known = table[table["role"].isin(["training", "test"])]
+    mine = known[known["role"] == "training"]
+    names = dict(zip(mine["case"], mine["subject"], strict=True)) | subjects
+    rows = recorded_rows(role, names.items(), known)
+    rest = table[table["role"] != role]
+    return replace(world.evidence, lineage=pd.concat([rest, rows], ignore_index=True))
+
+
+@pytest.mark.parametrize("role", ["prior", "registration"])
+def test_what_was_recorded_is_what_is_known(world, role):
+    found = lineage(recorded(world, role), world.config)
+    assert found.passed
+    assert found.n == lineage(world.evidence, world.config).n
+
+
+@pytest.mark.parametrize("role", ["prior", "registration"])
+def test_canary_a_case_that_nobody_knows_today(world, role):
+    """Renamed or gone since: whom it shows cannot be told."""
+    found = lineage(recorded(world, role, scan_before_renaming="s99"), world.config)
+    assert found.passed is False
+    assert "without a fingerprint (scan_before_renaming): failed closed" in found.detail
+
+
+@pytest.mark.parametrize("role", ["prior", "registration"])
+def test_canary_a_case_recorded_as_a_test_subject_s(world, role):
+    """The cohort calls its subject another name today."""
+    found = lineage(recorded(world, role, case_s03="t02"), world.config)
+    assert found.passed is False
+    assert "same subject: case_s03" in found.detail
+    assert role in found.detail
+
+
+def test_canary_a_test_case_recorded_under_another_subject(world):
+    found = lineage(recorded(world, case_t02="s99"), world.config)
+    assert found.passed is False
+    assert "same case: case_t02" in found.detail
+
+
+def test_a_case_under_two_subjects_hides_no_copy_of_a_test_scan(world):
+    """It looks like itself, which says nothing of how alike two subjects are."""
+    evidence = recorded(world, case_s03="an older name")
+    assert lineage(evidence, world.config).passed
+    table = evidence.lineage
+    test = table[table["role"] == "test"].iloc[[2]]
+    near = 0.992 * test["signature"].iloc[0]
+    copy = test.assign(role="prior", case="x", subject="y", fingerprint="f", signature=[near])
+    found = lineage(replace(evidence, lineage=pd.concat([table, copy])), world.config)
+    assert found.passed is False
+    assert "same content: x" in found.detail
+
+
+def test_a_recorded_subject_that_is_missing_fails_closed(world):
+    found = lineage(recorded(world, case_s03=None), world.config)
+    assert found.passed is False
+    assert "without a subject (case_s03)" in found.detail
 
 
 def test_rows_hold_image_fingerprints_only(world):

@@ -26,7 +26,7 @@ from dreamorph.hallucination.gate import Gate, gate, rejection_counts
 from dreamorph.hallucination.inpainting import remove_structure, sham
 from dreamorph.hallucination.jacobian import measure_folding
 from dreamorph.hallucination.jacobian_envelope import pair_jacobians
-from dreamorph.hallucination.lineage import content_signatures, lineage_rows
+from dreamorph.hallucination.lineage import content_signatures, lineage_rows, recorded_rows
 from dreamorph.hallucination.registry import check, run_checks
 from dreamorph.hallucination.remove import TestImages, measure_removal
 from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
@@ -70,6 +70,7 @@ __all__ = [
     "measure_removal",
     "overall_verdict",
     "pair_jacobians",
+    "recorded_rows",
     "rejection_counts",
     "remove_structure",
     "run_checks",

@@ -2,10 +2,12 @@
 
 Names can lie, so contents are compared too: by the fingerprint of the image alone (a case whose
 label is withheld has another fingerprint as a whole), and by a signature that survives rescaling of
-intensities, smoothing and small noise.
+intensities, smoothing and small noise. Registrations and the prior may be older than the cohort at
+hand: what they name and it does not know fails, since nobody can say whom it shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +47,28 @@ def lineage_rows(
         for case, subject, image, signature in zip(cases, subjects, images, signatures, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(LINEAGE_COLUMNS), dtype=object)
+
+
+def recorded_rows(
+    role: str, recorded: Iterable[tuple[Any, Any]], known: pd.DataFrame
+) -> pd.DataFrame:
+    """Columns LINEAGE_COLUMNS for cases that an earlier result names.
+
+    Each case as it is known now and, where that differs, by the subject it was recorded with. One
+    that is not known has no fingerprint, on which the check fails.
+
+    Args:
+        role: as of `lineage_rows`.
+        recorded: case and subject, any number of times.
+        known: `lineage_rows` of all cases there are now, of whatever role.
+    """
+    names = {(str(c), None if pd.isna(s) else str(s)) for c, s in recorded}
+    said = pd.DataFrame(sorted(names, key=str), columns=["case", "subject"], dtype=object)
+    contents = known[["case", "fingerprint", "signature"]]
+    both = pd.concat(
+        [said.merge(contents, on="case", how="left"), known[known["case"].isin(said["case"])]]
+    )
+    return both.drop_duplicates(["case", "subject"]).assign(role=role)[list(LINEAGE_COLUMNS)]
 
 
 def content_signatures(images: torch.Tensor, masks: torch.Tensor) -> np.ndarray:
@@ -128,7 +152,8 @@ def _incomplete(table: pd.DataFrame) -> str:
     for name in ("case", "subject", "fingerprint"):
         unusable = table[name].isna() | (table[name].astype(str).str.strip() == "")
         if unusable.any():
-            return f"{int(unusable.sum())} rows without a {name}: failed closed"
+            where = "" if name == "case" else f" ({_some(set(table.loc[unusable, 'case']))})"
+            return f"{int(unusable.sum())} rows without a {name}{where}: failed closed"
     sizes = {np.shape(signature) for signature in table["signature"]}
     if len(sizes) != 1 or not all(np.isfinite(s).all() for s in table["signature"]):
         return "rows without a usable content signature: failed closed"
@@ -143,8 +168,10 @@ def _twins(test: pd.DataFrame, used: pd.DataFrame, least: float) -> set[str]:
     sides of one subject 0.83, copies with noise, another contrast or blur 0.995 and more.
     """
     mine, theirs = (np.stack(part["signature"].tolist()) for part in (used, test))
-    subjects = used["subject"].to_numpy()
-    among = (mine @ mine.T)[subjects[:, None] != subjects[None]]
+    # a case recorded with two subjects is not two subjects that look alike
+    names = (used[name].to_numpy() for name in ("subject", "case"))
+    apart = np.logical_and(*(name[:, None] != name[None] for name in names))
+    among = (mine @ mine.T)[apart]
     nearest = float(among.max()) if among.size else 0.0
     threshold = min(max(least, 1 - (1 - nearest) / 4), _SURELY_THE_SAME)
     return set(used.loc[(mine @ theirs.T).max(axis=1) >= threshold, "case"])

@@ -1,6 +1,7 @@
 """Nodes of the audit step."""
 
 import dataclasses
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from dreamorph.hallucination import (
     lineage_rows,
     measure_removal,
     overall_verdict,
+    recorded_rows,
     rejection_counts,
     run_checks,
     tags,
@@ -141,18 +143,22 @@ def _answers(network: torch.nn.Module) -> Predict:
 
 
 def _lineage(cohort: Cohort, prior: DeformationPrior, pair_table: pd.DataFrame) -> pd.DataFrame:
-    """Which case played which role."""
-    registered = set(pair_table["fixed_case"]) | set(pair_table["moving_case"])
-    roles = {
-        "registration": [k for k, case in enumerate(cohort.cases) if case in registered],
-        "prior": [k for k, case in enumerate(cohort.cases) if case in set(prior.members)],
+    """Which case played which role: in what was made before, and in the cohort as it is now."""
+    subjects = [str(s) for s in cohort.table["subject"]]
+    known = lineage_rows("known", cohort.cases, subjects, cohort.images, cohort.masks)
+    sides = [
+        zip(pair_table[f"{side}_case"], pair_table[f"{side}_subject"], strict=True)
+        for side in ("fixed", "moving")
+    ]
+    before = {
+        "registration": chain(*sides),
+        "prior": zip(prior.members, prior.subjects, strict=True),
+    }
+    now = {
         "members": member_rows(cohort),
         "training": cohort.indices("train"),
         "test": cohort.indices("test"),
     }
-    parts = []
-    for role, rows in roles.items():
-        part = cohort.select(rows)
-        subjects = [str(s) for s in part.table["subject"]]
-        parts.append(lineage_rows(role, part.cases, subjects, part.images, part.masks))
+    parts = [recorded_rows(role, recorded, known) for role, recorded in before.items()]
+    parts += [known.iloc[rows].assign(role=role) for role, rows in now.items()]
     return pd.concat(parts, ignore_index=True)
