@@ -14,6 +14,7 @@ from dreamorph.registration import (
     VelocityConfig,
     register,
 )
+from dreamorph.registration.pyramid import Pairs
 from dreamorph.registration.quality import hard_dice
 from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth
 from dreamorph.spatial.transform import concatenate
@@ -77,6 +78,27 @@ def test_volumes_whose_contents_do_not_meet_are_reported_without_an_affine_step(
     ).failures
     assert "do not meet" in failures[0]
     assert not failures[1]
+
+
+@pytest.mark.parametrize("spacing", [0.1, 2.0])
+def test_voxels_of_any_size_are_registered(spacing: float) -> None:
+    """Where they are smaller than 1 mm the steps shrink with them; elsewhere they stay."""
+    shape = (24, 28, 26)
+    moving = texture(shape)
+    fixed = known_warp(shape, 1.5).warp(moving).roll(2, -1)
+    one = register(fixed, moving, QUICK)
+    other = register(fixed, moving, QUICK, spacing=[spacing] * 3)
+    assert other.failures == ("",)
+    moved = other.transform.displacement() / spacing - one.transform.displacement()
+    assert moved.norm(dim=1).mean() < (0.02 if spacing < 1 else 0.5)
+
+
+def test_steps_of_one_millimetre_and_more_are_those_asked_for() -> None:
+    volume = texture((10, 12, 14))
+    extents = [(10.0, 12.0, 14.0), (5.0, 24.0, 14.0), (20.0, 30.0, 21.0)]
+    sizes = [Pairs(*[volume] * 4, None, None, extent).voxel_mm for extent in extents]
+    assert sizes[0] == 1.0
+    assert all(size >= 1.0 for size in sizes)
 
 
 def test_identical_volumes_stay_where_they_are() -> None:

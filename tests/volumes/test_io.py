@@ -20,6 +20,25 @@ def test_ras_header_agrees_with_nibabel(build, tmp_path, kind):
     np.testing.assert_allclose(sorted(header.ras().extent_mm), sorted(header.extent_mm))
 
 
+@pytest.mark.parametrize(
+    ("unit", "per_mm"), [("mm", 1), ("meter", 1e-3), ("micron", 1e3), ("unknown", 1)]
+)
+def test_geometry_is_in_millimetres_whatever_the_unit(build, tmp_path, unit, per_mm):
+    affine = build.affine_of("oblique", (1.5, 0.75, 3.0))
+    image = nib.Nifti1Image(build.image(0), np.diag([per_mm, per_mm, per_mm, 1]) @ affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(io.read_header(str(tmp_path / "a.nii")).affine, affine, rtol=1e-5)
+
+
+def test_a_unit_that_stands_for_nothing_counts_as_millimetres(build, tmp_path):
+    path = build.save(tmp_path / "a.nii", build.image(0))
+    content = bytearray(path.read_bytes())
+    content[123] = 7
+    path.write_bytes(content)
+    np.testing.assert_array_equal(io.read_header(str(path)).affine, np.eye(4))
+
+
 def test_broken_files_raise_one_kind_of_error_without_their_name(build, tmp_path):
     good = build.save(tmp_path / "Jane_Doe.nii.gz", build.image(0)).read_bytes()
     cases = {

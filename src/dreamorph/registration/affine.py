@@ -83,6 +83,7 @@ def _register_alike(
     pairs: Pairs, config: RegistrationConfig, how: AffineConfig, levels: tuple[int, ...]
 ) -> tuple[torch.Tensor, list[str]]:
     """Maps of pairs that share their usable levels, and the reasons of those that failed."""
+    how = how.model_copy(update={"step_mm": min(how.step_mm, pairs.voxel_mm)})
     search = _Search(config, how, {factor: pairs.at(factor) for factor in levels})
     starts, owners = _starts(search.levels[levels[0]], config, how)
     trial = max(1, how.iterations[0] // 3)

@@ -39,7 +39,8 @@ class AffineConfig(Config):
     Attributes:
         levels: how much coarser than the image each pyramid level is.
         iterations: optimiser steps at each level.
-        step_mm: first step length, as the motion of a point halfway to the grid's border.
+        step_mm: first step length, as the motion of a point halfway to the grid's border; never
+            more than a voxel of the image (the edge of a cube as large).
         max_volume_change: largest accepted determinant, and one over the smallest.
         least_overlap: smallest accepted share of either foreground that meets the other one.
         least_correlation: smallest accepted local correlation under the map, mean of both ways, on
@@ -72,7 +73,7 @@ class VelocityConfig(Config):
         levels: how much coarser than the image each pyramid level is.
         iterations: optimiser steps at each level.
         factor: how much coarser than the image the grid of the velocity is.
-        step_mm: first step length of the optimiser.
+        step_mm: first step length of the optimiser; never more than half a voxel of the image.
         sigma: smoothness of the velocity, standard deviation in voxels of its grid.
         diffusion: weight of the squared gradient of the velocity (mm per mm), a mean over as many
             voxels as have content: how much padding there is does not matter.

@@ -1,5 +1,6 @@
 """Volumes of a batch of pairs at one resolution."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,11 @@ class Pairs:
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel size of the grid."""
         return tuple(e / n for e, n in zip(self.extent_mm, self.shape, strict=True))
+
+    @property
+    def voxel_mm(self) -> float:
+        """Edge of a cube as large as a voxel."""
+        return math.prod(self.spacing_mm) ** (1 / len(self.shape))
 
     def take(self, rows: torch.Tensor) -> "Pairs":
         """The images of these pairs, without their labels; a pair may occur several times."""

@@ -36,12 +36,13 @@ def register_velocity(
     how = config.velocity or VelocityConfig()
     batch, ndim = pairs.fixed.shape[0], len(pairs.shape)
     smallest = coarse_shape(pairs.shape, max(how.levels[0], how.factor))
+    step_mm = min(how.step_mm, 0.5 * pairs.voxel_mm)
     raw = torch.zeros(batch, ndim, *smallest, device=pairs.fixed.device)
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
         level = _Level(pairs.at(factor), affine, config, how)
         small = batch * prod(level.pairs.shape) < RECORDED_VOXELS
-        raw = minimise(raw, level.loss, how.step_mm, iterations, record=small)
+        raw = minimise(raw, level.loss, step_mm, iterations, record=small)
     return gaussian_smooth(raw, how.sigma)
 
 

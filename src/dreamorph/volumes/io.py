@@ -22,6 +22,7 @@ from dreamorph.errors import CohortError
 ENDINGS = (".nii.gz", ".nii")
 MAX_VOXELS = 2**31
 _SEPARATOR = "::"
+_UNITS_MM = {"meter": 1000.0, "micron": 0.001}
 _BROKEN = (
     OSError,
     EOFError,
@@ -84,7 +85,7 @@ def npz_address(path: Path, member: str, index: int) -> str:
 
 
 def read_header(address: str) -> Header:
-    """Geometry as stored. Raises UnreadableVolumeError."""
+    """Geometry as stored, in mm whatever the file's unit. Raises UnreadableVolumeError."""
     if _SEPARATOR in address:
         path, member, _ = address.rsplit(_SEPARATOR, 2)
         return Header(_volume_shape(npz_shape(path, member)[1:], 0), np.eye(4))
@@ -93,7 +94,8 @@ def read_header(address: str) -> Header:
     if affine is None:
         raise UnreadableVolumeError("expected a NIfTI volume with an affine")
     shape = _volume_shape(tuple(image.shape), 0)
-    return Header(shape, np.asarray(affine, dtype=np.float64), _channels(tuple(image.shape)))
+    affine = np.diag([*[_unit_mm(image)] * 3, 1.0]) @ np.asarray(affine, dtype=np.float64)
+    return Header(shape, affine, _channels(tuple(image.shape)))
 
 
 def read_voxels(address: str, channel: int = 0) -> np.ndarray:
@@ -168,6 +170,14 @@ def _load(address: str) -> nib.filebasedimages.FileBasedImage:
         raise UnreadableVolumeError(
             f"not a readable NIfTI file, perhaps cut short or corrupt ({type(error).__name__})"
         ) from error
+
+
+def _unit_mm(image: nib.filebasedimages.FileBasedImage) -> float:
+    """Millimetres per unit of length of the file; one where it names none."""
+    try:
+        return _UNITS_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    except (AttributeError, KeyError):  # no NIfTI header, or a code that stands for nothing
+        return 1.0
 
 
 def _channels(shape: tuple[int, ...]) -> int:
