@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from dreamorph.hallucination import AuditConfig, TestImages, measure_removal
 from dreamorph.hallucination.remove import remove
@@ -31,6 +32,8 @@ def volumes(n=6, empty=0):
         [f"c{i}" for i in range(n + empty)],
         [f"t{i}" for i in range(n + empty)],
         (1.0, 1.0, 1.0),
+        structure=1,
+        name="ball",
     )
 
 
@@ -56,9 +59,26 @@ def startled(image):
     return sees(image) if smooth > 0.075 else never(image)
 
 
+def startled_into_drawing(tests):
+    """Finds the structure, and draws it wherever one of these images was changed."""
+
+    def answer(image):
+        nearest = min(tests.images, key=lambda known: float((image - known[None]).abs().sum()))
+        return torch.maximum(sees(image), (image != nearest[None]).to(torch.uint8))
+
+    return answer
+
+
+def evidence(table, n_labels=1, seeds=1, **change):
+    """Results of so many trainings of each arm, and this table."""
+    known = net_evidence()
+    cases = known.cases[known.cases["seed"] < seeds]
+    return replace(known, cases=cases, removal=table, n_labels=n_labels, **change)
+
+
 def finding(predict, tests=None, config=CONFIG):
     table = measure_removal(predict, tests or volumes(), config)
-    return remove(replace(net_evidence(), removal=table), config)
+    return remove(evidence(table), config)
 
 
 def test_a_net_that_looks_passes():
@@ -99,16 +119,129 @@ def test_truly_empty_volumes_set_the_bound():
     found = finding(sees, volumes(6, empty=6))
     assert found.rule.startswith("mean <= 95th percentile on truly empty")
     assert found.passed
-    assert finding(always, volumes(6, empty=6)).threshold > 0.2
+    assert "on 6 truly empty volumes 0.000 mL" in found.detail
+
+
+def test_the_bound_of_empty_volumes_keeps_within_floor_and_cap():
+    """A tenth and a fifth of the structure's 0.251 mL."""
+    table = measure_removal(sees, volumes(6, empty=6), CONFIG)
+    for drawn, threshold in ((0.0, 0.0251), (0.04, 0.04), (0.05, 0.05)):
+        table.loc[table["condition"] == "empty", "false_positive_ml"] = drawn
+        found = remove(evidence(table), CONFIG)
+        assert found.passed
+        assert found.threshold == pytest.approx(threshold, abs=1e-4)
+    table.loc[table.index[table["condition"] == "empty"][0], "false_positive_ml"] = 0.1
+    assert remove(evidence(table), CONFIG).threshold == pytest.approx(0.0502)
+
+
+def test_one_stray_voxel_does_not_fail_where_empty_volumes_are_clean():
+    table = measure_removal(sees, volumes(8, empty=6), CONFIG)
+    table.loc[table.index[table["condition"] == "removed"][0], "false_positive_ml"] += 0.001
+    assert remove(evidence(table), CONFIG).passed
+
+
+@pytest.mark.parametrize("empty", [6, 18])
+def test_canary_a_net_that_always_draws_the_organ_is_not_excused_by_empty_volumes(empty):
+    for net in (always, lambda image: torch.maximum(sees(image), always(image))):
+        found = finding(net, volumes(6, empty=empty))
+        assert found.passed is False
+        assert found.threshold == pytest.approx(0.0502)
+        assert f"on {empty} truly empty volumes 0.343 mL, over the cap" in found.detail
+
+
+def test_canary_a_net_that_draws_on_empty_volumes_alone():
+    table = measure_removal(sees, volumes(6, empty=6), CONFIG)
+    table.loc[table["condition"] == "empty", "false_positive_ml"] = 0.051
+    found = remove(evidence(table), CONFIG)
+    assert found.value < found.threshold
+    assert found.passed is False
+
+
+@pytest.mark.parametrize("empty", [0, 6])
+def test_canary_a_net_that_draws_whatever_is_painted_proves_nothing_at_best(empty):
+    tests = volumes(6, empty=empty)
+    found = finding(startled_into_drawing(tests), tests)
+    assert found.passed is (False if empty else None)
+    if not empty:
+        assert "the painting itself upsets the net (draws 0." in found.detail
+
+
+def test_canary_a_net_that_draws_two_boxes_is_not_excused_by_shams():
+    def two(image):
+        answer = always(image)
+        answer[..., 6:13, 16:23, 6:13] = 1
+        return answer
+
+    assert not finding(two, volumes(12)).passed
+
+
+def test_fewer_subjects_than_needed_prove_nothing_but_can_fail():
+    found = finding(sees, volumes(5))
+    assert found.passed is None
+    assert "5 test subjects have the structure, 6 needed" in found.detail
+    assert finding(always, volumes(5)).passed is False
+    assert finding(sees, volumes(1, empty=23)).passed is None
+    nowhere = finding(sees, volumes(0, empty=6))
+    assert nowhere.passed is None
+    assert "no test volume has the structure" in nowhere.detail
+
+
+def test_canary_volumes_that_were_not_shown_without_the_structure():
+    table = measure_removal(sees, volumes(8), CONFIG)
+    kept = table.drop(index=table.index[table["condition"] == "removed"][0])
+    found = remove(evidence(kept), CONFIG)
+    assert found.passed is False
+    assert "both with and without" in found.detail
+    assert remove(evidence(table[table["condition"] == "intact"]), CONFIG).passed is False
+
+
+def test_canary_a_label_that_was_not_measured():
+    table = measure_removal(sees, volumes(), CONFIG)
+    assert remove(evidence(table), CONFIG).passed
+    found = remove(evidence(table, n_labels=2), CONFIG)
+    assert found.passed is False
+    assert found.detail == "not measured for dream, seed 0, label 2"
+    other = measure_removal(sees, volumes(), CONFIG, "learned")
+    both = pd.concat([table, table.assign(label=2, structure="other"), other])
+    cases = evidence(table).cases
+    trained = pd.concat([cases, cases[cases["arm"] == "dream"].assign(arm="learned")])
+    judged = replace(evidence(both, 2, removed_arms=("dream", "learned")), cases=trained)
+    assert remove(judged, CONFIG).detail == "not measured for learned, seed 0, label 2"
+
+
+def test_canary_every_training_of_a_network_is_asked():
+    first = measure_removal(sees, volumes(), CONFIG, seed=0)
+    found = remove(evidence(first, seeds=2), CONFIG)
+    assert found.passed is False
+    assert found.detail == "not measured for dream, seed 1, label 1"
+    second = measure_removal(always, volumes(), CONFIG, seed=1)
+    found = remove(evidence(pd.concat([first, second]), seeds=2), CONFIG)
+    assert found.passed is False
+    assert "dream (seed 0), ball: 0.00 mL" in found.detail
+    assert "dream (seed 1), ball: 0.33 mL" in found.detail
+    again = pd.concat([first, first.assign(seed=1)])
+    assert remove(evidence(again, seeds=2), CONFIG).passed
+
+
+def test_canary_a_network_without_test_results_cannot_be_told_to_be_measured():
+    table = measure_removal(sees, volumes(), CONFIG, "other")
+    found = remove(evidence(table, removed_arms=("other",)), CONFIG)
+    assert found.passed is False
+    assert found.detail == "not measured for other"
+
+
+def test_a_cap_below_the_floor_is_refused():
+    with pytest.raises(ValidationError, match="remove_cap_share not below"):
+        AuditConfig(remove_cap_share=0.05)
 
 
 def test_canary_one_structure_drawn_from_habit_among_others_that_are_not():
     tests = volumes()
     good = measure_removal(sees, replace(tests, name="good"), CONFIG)
-    bad = measure_removal(always, replace(tests, name="bad"), CONFIG)
+    bad = measure_removal(always, replace(tests, name="bad"), CONFIG).assign(label=2)
     for parts in ((good, bad), (bad, good)):
         table = pd.concat(parts, ignore_index=True)
-        found = remove(replace(net_evidence(), removal=table), CONFIG)
+        found = remove(evidence(table, n_labels=2), CONFIG)
         assert found.passed is False
         assert found.value == finding(always).value
         assert "good: 0.00 mL" in found.detail
@@ -118,13 +251,29 @@ def test_canary_one_structure_drawn_from_habit_among_others_that_are_not():
 def test_not_measured_fails():
     assert remove(net_evidence(), CONFIG).passed is False
     table = measure_removal(sees, volumes(), CONFIG, arm="elastic")
-    assert remove(replace(net_evidence(), removal=table), CONFIG).passed is False
+    assert remove(evidence(table), CONFIG).passed is False
 
 
 def test_nan_fails():
     table = measure_removal(sees, volumes(), CONFIG)
     table.loc[table["condition"] == "removed", "false_positive_ml"] = np.nan
-    assert remove(replace(net_evidence(), removal=table), CONFIG).passed is False
+    assert remove(evidence(table), CONFIG).passed is False
+
+
+@pytest.mark.parametrize("condition", ["removed", "sham", "empty"])
+def test_canary_one_nan_among_numbers(condition):
+    """Also of a subject that has a number besides."""
+    table = measure_removal(sees, volumes(8, empty=6), CONFIG)
+    if condition == "sham":
+        table = table[table["condition"] != "empty"]
+    table["subject"] = table["subject"].where(table["subject"] != "t1", "t0")
+    table["subject"] = table["subject"].where(table["subject"] != "t9", "t8")
+    if condition == "empty":
+        more = table[table["condition"] == "empty"].iloc[[0]]
+        table = pd.concat([table, more.assign(case="c99", subject="t99")], ignore_index=True)
+    assert remove(evidence(table), CONFIG).passed
+    table.loc[table.index[table["condition"] == condition][0], "false_positive_ml"] = np.nan
+    assert remove(evidence(table), CONFIG).passed is False
 
 
 def test_same_seed_same_table():
@@ -142,11 +291,11 @@ def test_the_worse_of_two_networks_decides_and_neither_may_be_missing():
     liar = measure_removal(always, volumes(), CONFIG, "elastic")
     both = pd.concat([honest, liar])
     judged = ("dream", "elastic")
-    assert remove(replace(net_evidence(), removal=both), CONFIG).passed
-    found = remove(replace(net_evidence(), removal=both, removed_arms=judged), CONFIG)
+    assert remove(evidence(both), CONFIG).passed
+    found = remove(evidence(both, removed_arms=judged), CONFIG)
     assert found.passed is False
     assert "elastic" in found.detail
     assert "dream" in found.detail
-    found = remove(replace(net_evidence(), removal=honest, removed_arms=judged), CONFIG)
+    found = remove(evidence(honest, removed_arms=judged), CONFIG)
     assert found.passed is False
     assert found.detail == "not measured for elastic"

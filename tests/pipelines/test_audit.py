@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from dreamorph.hallucination import AuditConfig
 from dreamorph.hallucination.lineage import lineage
 from dreamorph.pipelines.audit import nodes
 from dreamorph.volumes.cohort import Cohort
-from tests.hallucination.worlds import World, make_world
+from tests.hallucination.worlds import World, make_world, net_evidence
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,59 @@ def test_lineage_holds_what_prior_and_pairs_were_made_of(
     found = lineage(dataclasses.replace(world.evidence, lineage=rows), world.config)
     assert found.passed is (not said)
     assert said in found.detail
+
+
+def plan_of(arms: tuple[str, ...], seeds: tuple[int, ...]) -> pd.DataFrame:
+    rows = [[arm, seed, f"{arm}-{seed}"] for arm in arms for seed in seeds]
+    return pd.DataFrame(rows, columns=["arm", "seed", "key"])
+
+
+def test_every_training_of_the_judged_networks_is_shown_every_label(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(("none", "elastic", "dream", "learned"), (0, 3))
+    asked: list[str] = []
+    monkeypatch.setattr(nodes, "from_item", lambda key: SimpleNamespace(build=lambda: key))
+    monkeypatch.setattr(nodes, "_answers", lambda key: asked.append(key) or torch.zeros_like)
+    choice = {"recommended_arm": "learned"}
+    table = nodes.paint_out(cohort, plan, {k: k for k in plan["key"]}, choice, AuditConfig())
+    assert asked == ["dream-0", "dream-3", "learned-0", "learned-3"]
+    cells = table[["arm", "seed", "label", "structure"]].drop_duplicates()
+    assert cells.to_numpy().tolist() == [
+        [arm, seed, label, name]
+        for arm in ("dream", "learned")
+        for seed in (0, 3)
+        for label, name in ((1, "first"), (2, "second"))
+    ]
+    tests = cohort.table.loc[cohort.table["split"] == "test", "case"]
+    assert set(table["case"]) == set(tests)
+
+
+def test_test_volumes_are_drawn_at_random(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "TESTS", 3)
+    found = {tuple(nodes._shown(cohort, AuditConfig(seed=seed)).cases) for seed in range(5)}
+    assert len(found) > 1
+    shown = nodes._shown(cohort, AuditConfig())
+    rows = [cohort.index_of(case) for case in shown.cases]
+    assert torch.equal(shown.images, cohort.images[rows])
+    assert torch.equal(shown.labels, cohort.labels[rows])
+    assert shown.subjects == [str(cohort.table["subject"][row]) for row in rows]
+
+
+def test_a_label_that_a_test_case_rightly_lacks_spoils_no_claim(cohort: Cohort) -> None:
+    """The arms that draw nothing there are compared as ever."""
+    evidence = net_evidence(subjects=8)
+    plain = evidence.baseline.assign(arm=nodes.ATLAS, seed=0)
+    cases = pd.concat([evidence.cases, plain]).assign(volume_ml=1.0, reference_ml=1.0)
+    absent = (cases["case"] == "0L") & (cases["label"] == 2)
+    cases = cases.assign(dice=cases["dice"].mask(absent))
+    none = pd.DataFrame()
+
+    def claims(table: pd.DataFrame) -> dict[str, str]:
+        choice = {"recommended_arm": nodes.NOT_CHOSEN}
+        rows = nodes.audit_nets(cohort, table, none, choice, AuditConfig())
+        return {row.name: row.verdict for row in rows if row.severity == "claim"}
+
+    assert claims(cases) == {"baseline_first": "fail", "dream_ablation": "fail"}
+    cases.loc[cases["dice"].isna(), ["volume_ml", "reference_ml"]] = 0.0
+    assert claims(cases) == {"baseline_first": "pass", "dream_ablation": "pass"}

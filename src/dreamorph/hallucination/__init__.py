@@ -30,6 +30,7 @@ from dreamorph.hallucination.lineage import content_signatures, lineage_rows, re
 from dreamorph.hallucination.registry import check, run_checks
 from dreamorph.hallucination.remove import TestImages, measure_removal
 from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
+from dreamorph.hallucination.shown import draw_shown
 from dreamorph.hallucination.verdict import overall_verdict, tags
 
 #: The modules whose import registers the checks.
@@ -64,6 +65,7 @@ __all__ = [
     "betti_numbers",
     "check",
     "content_signatures",
+    "draw_shown",
     "gate",
     "lineage_rows",
     "measure_folding",

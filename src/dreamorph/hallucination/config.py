@@ -4,9 +4,9 @@ Most rules need no number: the same quantity is measured real against real, one 
 and the dreams must stay inside that range. The numbers below are what remains.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dreamorph.config import Config
 
@@ -93,8 +93,12 @@ class AuditConfig(Config):
 
     removal: RemovalConfig = RemovalConfig()
     remove_floor_share: float = Field(default=0.1, ge=0, lt=1)
-    """Without truly empty controls: false positives up to this share of the structure's own volume
-    are tolerated, since painting out is itself imperfect."""
+    """False positives up to this share of the structure's own volume are tolerated, since painting
+    out is itself imperfect. The same in sham regions leaves the check not assessable."""
+    remove_cap_share: float = Field(default=0.2, ge=0, lt=1)
+    """However much a net draws on truly empty volumes, more than this share of the structure's own
+    volume fails, there and where it was painted out: at a fifth, one empty volume of five holds the
+    whole structure."""
     remove_min_dice: float = Field(default=0.5, ge=0, lt=1)
     """A net that misses the structure where it is present proves nothing where it is absent."""
     remove_min_sham_dice: float = Field(default=0.8, ge=0, lt=1)
@@ -106,6 +110,15 @@ class AuditConfig(Config):
     def of_the_gate(self) -> dict[str, Any]:
         """What the gate reads: dreams are judged anew when one of these changes, and no other."""
         return self.model_dump(mode="json", include=GATE_FIELDS)
+
+    @model_validator(mode="after")
+    def _floor_below_cap(self) -> Self:
+        if self.remove_cap_share < self.remove_floor_share:
+            raise ValueError(
+                f"expected remove_cap_share not below remove_floor_share {self.remove_floor_share},"
+                f" got {self.remove_cap_share}"
+            )
+        return self
 
     @field_validator("severity")
     @classmethod

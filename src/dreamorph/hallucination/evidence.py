@@ -17,8 +17,10 @@ LINEAGE_COLUMNS = ("role", "case", "subject", "fingerprint", "signature")
 CASE_COLUMNS = ("arm", "seed", "case", "subject", "label")
 REMOVAL_COLUMNS = (
     "arm",
+    "seed",
     "case",
     "subject",
+    "label",
     "structure",
     "condition",
     "structure_ml",
@@ -154,7 +156,8 @@ class NetEvidence:
         cases: test results, columns CASE_COLUMNS and the metric: one row per arm, seed, case and
             label. NaN fails the checks; `with_absent_labels` scores labels rightly absent.
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
-        removal: what `measure_removal` returned for every arm of `removed_arms`; None fails.
+        removal: what `measure_removal` returned for every label and every training of every arm of
+            `removed_arms`; None fails, and so does one that is missing.
         metric: column to compare, higher is better (dice, balanced_accuracy).
         arm: the arm that is judged; `random_arm`: random warps.
         removed_arms: whose networks were shown images without the structure: the judged arm, and

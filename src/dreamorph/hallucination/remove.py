@@ -2,11 +2,16 @@
 
 Each test image is shown three times: as it is, with the structure painted out, and with the same
 painting where the structure is not (sham). What the net then draws in the painted region is false.
-Where truly empty volumes exist, false positives must not exceed the 95th percentile found on them.
-Cropped cohorts have none: the sham places then serve as the empty controls, with a floor of 10 % of
-the structure's volume, because painting out leaves traces. Two guards keep the check honest: a net
-that misses the structure when it is there proves nothing, and neither does one that the painting
-itself upsets. Structures are painted out one at a time, and the worst decides.
+Where truly empty volumes exist, false positives must not exceed the 95th percentile found on them,
+within a floor of 10 % and a cap of 20 % of the structure's volume: painting out leaves traces, and
+a net that always draws the structure would else excuse itself. What it draws on those volumes must
+not exceed the cap either. Cropped cohorts have none: the sham places then serve as the empty
+controls, with the same floor.
+
+Three guards keep the check honest: a net that misses the structure when it is there proves nothing,
+neither does one that the painting itself upsets, nor do fewer subjects than any paired test needs.
+Structures are painted out one at a time, every training of a net is asked, and the worst decides.
+What was not measured fails.
 """
 
 from collections.abc import Callable
@@ -25,10 +30,17 @@ from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
-RULE_EMPTY = "mean <= 95th percentile on truly empty volumes (mL)"
+RULE_EMPTY = (
+    "mean <= 95th percentile on truly empty volumes (mL), within floor and cap; "
+    "mean on those volumes <= cap"
+)
 RULE_SHAM = (
     "no truly empty volumes: mean <= 95th percentile in sham regions or, if larger, the floor"
 )
+
+
+#: How a volume is shown.
+CONDITIONS = ("intact", "removed", "sham", "empty")
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class TestImages:
 
 
 def measure_removal(
-    predict: Predict, tests: TestImages, config: AuditConfig, arm: str = "dream"
+    predict: Predict, tests: TestImages, config: AuditConfig, arm: str = "dream", seed: int = 0
 ) -> pd.DataFrame:
     """Show a net each image intact, with the structure painted out, and with a sham.
 
@@ -65,7 +77,7 @@ def measure_removal(
     Args:
         predict: images `(B, 1, *shape)` float32 to integer labels `(B, 1, *shape)`.
         tests: the volumes; one is shown at a time.
-        arm: name of the net for the table.
+        arm, seed: of the net, for the table.
 
     Returns:
         One row per case and condition (`intact`, `removed`, `sham`, `empty`), REMOVAL_COLUMNS.
@@ -77,8 +89,9 @@ def measure_removal(
         # a generator per case, so that the order and number of cases do not matter
         generator = np.random.default_rng([config.seed, index])
         for condition, numbers in _measure_case(predict, tests, index, config, generator):
-            who = (arm, tests.cases[index], tests.subjects[index], tests.name, condition)
-            rows.append((*who, *numbers))
+            case = (tests.cases[index], tests.subjects[index])
+            what = (tests.structure or 0, tests.name, condition)
+            rows.append((arm, seed, *case, *what, *numbers))
     return pd.DataFrame(rows, columns=list(REMOVAL_COLUMNS))
 
 
@@ -94,18 +107,35 @@ def measure_removal(
 def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
     """False positives of each network against empty or sham controls, structure by structure."""
     table = evidence.removal
-    known = set() if table is None else set(table["arm"])
-    if table is None or (missing := [a for a in evidence.removed_arms if a not in known]):
-        why = "not measured" if table is None else f"not measured for {', '.join(missing)}"
+    if table is None or (missing := _not_measured(evidence, table)):
+        why = "not measured" if table is None else f"not measured for {'; '.join(missing)}"
         return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
+    judged = table[table["arm"].isin(evidence.removed_arms)]
+    several = judged["seed"].nunique() > 1
     found = {
-        f"{arm}, {name}": _one_structure(part, config)
-        for (arm, name), part in table.groupby(["arm", "structure"], sort=False)
-        if arm in evidence.removed_arms
+        f"{arm}{f' (seed {seed})' if several else ''}, {name}": _one_structure(part, config)
+        for (arm, seed, _, name), part in judged.groupby(
+            ["arm", "seed", "label", "structure"], sort=False
+        )
     }
     worst = max(found.values(), key=_badness)
     detail = "; ".join(f"{name}: {one.detail}" for name, one in found.items())
     return replace(worst, detail=detail)
+
+
+def _not_measured(evidence: NetEvidence, table: pd.DataFrame) -> list[str]:
+    """Networks, or labels of some training of one, that have no row."""
+    measured = set(zip(table["arm"], table["seed"], table["label"], strict=True))
+    lacking = []
+    for arm in evidence.removed_arms:
+        seeds = sorted(set(evidence.cases.loc[evidence.cases["arm"] == arm, "seed"]))
+        if not seeds or arm not in set(table["arm"]):
+            lacking.append(arm)
+            continue
+        labels = range(1, evidence.n_labels + 1)
+        cells = [(seed, label) for seed in seeds for label in labels]
+        lacking += [f"{arm}, seed {s}, label {k}" for s, k in cells if (arm, s, k) not in measured]
+    return lacking
 
 
 def _badness(finding: Finding) -> tuple[int, float]:
@@ -116,47 +146,95 @@ def _badness(finding: Finding) -> tuple[int, float]:
 
 
 def _one_structure(table: pd.DataFrame, config: AuditConfig) -> Finding:
-    by = {name: part for name, part in table.groupby("condition")}
-    if "removed" not in by or "intact" not in by:
-        return Finding(float("nan"), None, RULE_SHAM, 0, False, "no volume with the structure")
-    removed, intact, empty, shams = by["removed"], by["intact"], by.get("empty"), by.get("sham")
-    per_subject = removed.groupby("subject")["false_positive_ml"].mean()
-    value, n = float(per_subject.mean(skipna=False)), len(per_subject)
+    part = {name: table[table["condition"] == name] for name in CONDITIONS}
+    removed, intact = part["removed"], part["intact"]
+    if not len(removed) and not len(intact):
+        return Finding(float("nan"), None, RULE_SHAM, 0, None, "no test volume has the structure")
+    if set(removed["case"]) != set(intact["case"]):
+        why = "not every volume was shown both with and without the structure"
+        return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
+    value, n = _mean_ml(removed), int(removed["subject"].nunique())
     structure = float(intact["structure_ml"].mean())
     detail = (
         f"{value:.2f} mL in {removed['components'].mean():.1f} components a volume, "
         f"{100 * value / structure:.1f} % of the structure's {structure:.2f} mL"
     )
-    truly_empty = empty is not None and empty["subject"].nunique() >= config.min_test_subjects
-    controls = empty if truly_empty else shams
-    if controls is None or not len(controls):
+    bound = _bound(part, structure, config)
+    if bound is None:
         why = f"neither empty volumes nor room for a sham; {detail}"
         return Finding(value, None, RULE_SHAM, n, None, why)
-    threshold = float(np.percentile(controls["false_positive_ml"].to_numpy(float), 95))
-    rule = RULE_EMPTY
-    if not truly_empty:
-        detail += f"; sham 95th percentile {threshold:.3f} mL"
-        threshold = max(threshold, config.remove_floor_share * structure)
-        rule = f"{RULE_SHAM} of {100 * config.remove_floor_share:.0f} % of the structure"
-    if not (np.isfinite(value) and value <= threshold):
-        return Finding(value, threshold, rule, n, False, detail)
-    doubts = _doubts(intact, shams, config)
-    return Finding(
-        value, threshold, rule, n, None if doubts else True, "; ".join([detail, *doubts])
-    )
+    detail = f"{detail}; {bound.detail}"
+    if bound.broken or not value <= bound.threshold:
+        return Finding(value, bound.threshold, bound.rule, n, False, detail)
+    doubts = _doubts(part, structure, config)
+    verdict = None if doubts else True
+    return Finding(value, bound.threshold, bound.rule, n, verdict, "; ".join([detail, *doubts]))
 
 
-def _doubts(intact: pd.DataFrame, shams: pd.DataFrame | None, config: AuditConfig) -> list[str]:
+@dataclass(frozen=True)
+class Bound:
+    """What the false positives are held against, mL.
+
+    Attributes:
+        threshold: NaN where a control was not measured.
+        rule: in words.
+        detail: what the controls gave.
+        broken: whether the controls themselves say that the net draws what is absent.
+    """
+
+    threshold: float
+    rule: str
+    detail: str
+    broken: bool = False
+
+
+def _bound(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConfig) -> Bound | None:
+    """From truly empty volumes where there are enough, else from shams; None without either."""
+    empty, shams = part["empty"], part["sham"]
+    floor, cap = config.remove_floor_share, config.remove_cap_share
+    if empty["subject"].nunique() >= config.min_test_subjects:
+        own = _mean_ml(empty)
+        broken = not own <= cap * structure_ml
+        detail = f"on {len(empty)} truly empty volumes {own:.3f} mL"
+        detail += f", over the cap of {cap * structure_ml:.3f} mL" if broken else ""
+        rule = f"{RULE_EMPTY}: {100 * floor:.0f} and {100 * cap:.0f} % of the structure"
+        threshold = np.clip(_high_ml(empty), floor * structure_ml, cap * structure_ml)
+        return Bound(float(threshold), rule, detail, broken)
+    if not len(shams):
+        return None
+    high = _high_ml(shams)
+    rule = f"{RULE_SHAM} of {100 * floor:.0f} % of the structure"
+    threshold = np.maximum(high, floor * structure_ml)
+    return Bound(float(threshold), rule, f"sham 95th percentile {high:.3f} mL")
+
+
+def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConfig) -> list[str]:
     """Why few false positives may still mean nothing."""
-    doubts = []
-    present = float(intact["dice"].median())
+    doubts, shams = [], part["sham"]
+    present, n = float(part["intact"]["dice"].median()), part["intact"]["subject"].nunique()
+    if n < config.min_test_subjects:
+        doubts.append(f"{n} test subjects have the structure, {config.min_test_subjects} needed")
     if not present >= config.remove_min_dice:
         doubts.append(f"the net misses the structure where it is present (Dice {present:.2f})")
-    if shams is not None and len(shams):
-        steady = float(shams["dice"].median())
+    if len(shams):
+        steady, high = float(shams["dice"].median()), _high_ml(shams)
         if not steady >= config.remove_min_sham_dice:
             doubts.append(f"the painting itself upsets the net (Dice after sham {steady:.2f})")
+        if not high <= config.remove_floor_share * structure_ml:
+            doubts.append(f"the painting itself upsets the net (draws {high:.3f} mL in shams)")
     return doubts
+
+
+def _mean_ml(rows: pd.DataFrame) -> float:
+    """False positives per subject, the mean over subjects; NaN where any is."""
+    if rows["false_positive_ml"].isna().any():
+        return float("nan")
+    return float(rows.groupby("subject")["false_positive_ml"].mean().mean())
+
+
+def _high_ml(rows: pd.DataFrame) -> float:
+    """95th percentile of the false positives of a volume; NaN where any is."""
+    return float(np.percentile(rows["false_positive_ml"].to_numpy(float), 95))
 
 
 def _measure_case(

@@ -15,6 +15,7 @@ from dreamorph.hallucination import (
     DreamEvidence,
     NetEvidence,
     TestImages,
+    draw_shown,
     lineage_rows,
     measure_removal,
     overall_verdict,
@@ -74,25 +75,16 @@ def audit_dreams(
 def paint_out(
     cohort: Cohort, plan: pd.DataFrame, arms: Items, choice: dict[str, Any], audit: AuditConfig
 ) -> pd.DataFrame:
-    """Show test volumes without their structures to the dream network and the recommended one."""
-    judged = plan[plan["arm"].isin(_judged(choice))].drop_duplicates("arm")
+    """Show test volumes without their structures to every training of the networks judged."""
     if task_of(cohort) == "classification":
         return pd.DataFrame(columns=list(REMOVAL_COLUMNS))
-    tests = cohort.select(cohort.indices("test")[:TESTS])
-    shown = TestImages(
-        images=tests.images,
-        labels=tests.labels,
-        masks=tests.masks,
-        cases=tests.cases,
-        subjects=[str(s) for s in tests.table["subject"]],
-        spacing_mm=tests.spacing_mm,
-    )
+    shown = _shown(cohort, audit)
     tables = [pd.DataFrame(columns=list(REMOVAL_COLUMNS))]
-    for arm, key in zip(judged["arm"], judged["key"], strict=True):
-        answer = _answers(from_item(arms[key]).build())
+    for row in plan[plan["arm"].isin(_judged(choice))].itertuples(index=False):
+        answer = _answers(from_item(arms[str(row.key)]).build())
         for label, name in cohort.label_names.items():
             one = dataclasses.replace(shown, structure=label, name=name)
-            tables.append(measure_removal(answer, one, audit, arm))
+            tables.append(measure_removal(answer, one, audit, str(row.arm), int(str(row.seed))))
     return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
 
 
@@ -131,6 +123,22 @@ def _judged(choice: dict[str, Any]) -> tuple[str, ...]:
     """The dream arm, and the one whose network the run recommends."""
     recommended = choice["recommended_arm"]
     return tuple(dict.fromkeys(["dream", *([] if recommended == NOT_CHOSEN else [recommended])]))
+
+
+def _shown(cohort: Cohort, audit: AuditConfig) -> TestImages:
+    """The test volumes that structures are painted out of."""
+    tests = cohort.select(cohort.indices("test"))
+    subjects = [str(s) for s in tests.table["subject"]]
+    rows = draw_shown(tests.labels, subjects, cohort.n_labels, TESTS, audit)
+    tests = tests.select(rows)
+    return TestImages(
+        images=tests.images,
+        labels=tests.labels,
+        masks=tests.masks,
+        cases=tests.cases,
+        subjects=[subjects[row] for row in rows],
+        spacing_mm=tests.spacing_mm,
+    )
 
 
 def _answers(network: torch.nn.Module) -> Predict:
