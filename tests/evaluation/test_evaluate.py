@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from dreamorph.evaluation import Scored, evaluate_segmentation
+from dreamorph.evaluation import Scored, compare_arms, evaluate_segmentation, with_absent_labels
 from dreamorph.evaluation.evaluate import SEGMENTATION_COLUMNS
 
 NAMES = {1: "anterior", 2: "posterior"}
@@ -43,3 +44,37 @@ def test_swapped_labels_are_caught():
     swapped = np.choose(reference(), [0, 2, 1])
     table = evaluate_segmentation(SCORED, swapped, reference(), (1, 1, 2), NAMES)
     assert (table["dice"] == 0).all()
+
+
+def scored(arm, subject, tumour, drawn):
+    """One case: the organ found, a tumour there or not and drawn or not."""
+    found, true = np.zeros((2, 8, 8, 8), np.uint8)
+    found[1:3], true[1:3] = 1, 1
+    true[5:7] = 2 * tumour
+    found[5:7] = 2 * drawn
+    names = {1: "organ", 2: "tumour"}
+    return evaluate_segmentation(Scored(arm, subject, subject), found, true, (1, 1, 1), names)
+
+
+def test_a_label_rightly_absent_counts_one_and_one_drawn_where_there_is_none_counts_zero():
+    dice = [
+        with_absent_labels(scored("a", "s", tumour, drawn))["dice"].tolist()
+        for tumour, drawn in ((True, True), (False, False), (False, True), (True, False))
+    ]
+    assert dice == [[1, 1], [1, 1], [1, 0], [1, 0]]
+
+
+def test_canary_the_arm_that_draws_what_is_absent_is_not_as_good_as_the_one_that_does_not():
+    arms = [("right", False), ("wrong", True)]
+    table = pd.concat([scored(arm, f"s{k}", False, drawn) for arm, drawn in arms for k in range(6)])
+    found = compare_arms(with_absent_labels(table), [("right", "wrong")]).iloc[0]
+    assert (found["mean_first"], found["mean_second"]) == (1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("volume", "reference"), [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (np.nan, 0.0), (0.0, np.nan)]
+)
+def test_canary_any_other_nan_stays(volume, reference):
+    table = scored("a", "s", True, True)
+    table.loc[1, ["dice", "volume_ml", "reference_ml"]] = np.nan, volume, reference
+    assert with_absent_labels(table)["dice"].isna().tolist() == [False, True]

@@ -7,6 +7,7 @@ from dreamorph.evaluation.evaluate import (
     class_balance,
     evaluate_classification,
     evaluate_segmentation,
+    with_absent_labels,
 )
 from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
 from dreamorph.evaluation.statistics import (
@@ -33,4 +34,5 @@ __all__ = [
     "label_agreement",
     "subject_means",
     "wilcoxon_exact",
+    "with_absent_labels",
 ]

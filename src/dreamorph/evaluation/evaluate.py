@@ -100,6 +100,20 @@ def evaluate_classification(
     return table
 
 
+def with_absent_labels(cases: pd.DataFrame) -> pd.DataFrame:
+    """The case table with a Dice of 1 where a label is rightly absent, alike for all arms.
+
+    A label absent from reference and prediction has no Dice, one drawn where there is none has 0.
+    An arm that rightly draws nothing then neither spoils a comparison nor is left out of it, which
+    would favour the arm that draws. Any other NaN stays.
+
+    Args:
+        cases: columns dice, volume_ml and reference_ml, as `evaluate_segmentation` gives them.
+    """
+    right = cases["dice"].isna() & (cases["reference_ml"] == 0) & (cases["volume_ml"] == 0)
+    return cases.assign(dice=cases["dice"].mask(right, 1.0))
+
+
 def class_balance(classes: pd.Series, subjects: pd.Series) -> pd.Series:
     """What each case counts, so that every class counts the same in a mean over subjects.
 

@@ -19,7 +19,6 @@ from dreamorph.hallucination import (
     two_sample,
 )
 from dreamorph.hallucination.betti import betti_numbers
-from dreamorph.hallucination.comparisons import with_absent_labels
 from dreamorph.hallucination.config import EXPECTED, AuditConfig, RemovalConfig
 from dreamorph.hallucination.evidence import DreamEvidence, NetEvidence, Reals
 from dreamorph.hallucination.gate import Gate, gate, rejection_counts
@@ -79,5 +78,4 @@ __all__ = [
     "sham",
     "tags",
     "to_table",
-    "with_absent_labels",
 ]

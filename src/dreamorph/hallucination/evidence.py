@@ -154,7 +154,8 @@ class NetEvidence:
 
     Attributes:
         cases: test results, columns CASE_COLUMNS and the metric: one row per arm, seed, case and
-            label. NaN fails the checks; `with_absent_labels` scores labels rightly absent.
+            label. NaN fails the checks, so labels rightly absent are scored before
+            (`evaluation.with_absent_labels`).
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
         removal: what `measure_removal` returned for every label and every training of every arm of
             `removed_arms`; None fails, and so does one that is missing.

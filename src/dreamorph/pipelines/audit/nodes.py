@@ -9,6 +9,7 @@ import torch
 
 from dreamorph.dreaming.dreams import recipes_from_table
 from dreamorph.errors import DreamError
+from dreamorph.evaluation import with_absent_labels
 from dreamorph.hallucination import (
     AuditConfig,
     CheckResult,
@@ -24,7 +25,6 @@ from dreamorph.hallucination import (
     run_checks,
     tags,
     to_table,
-    with_absent_labels,
 )
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict

@@ -20,6 +20,7 @@ from dreamorph.evaluation import (
     compare_arms,
     evaluate_classification,
     evaluate_segmentation,
+    with_absent_labels,
 )
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
@@ -146,7 +147,8 @@ def collect_scores(
         values = {str(arm): {"test": _means(part)} for arm, part in cases.groupby("arm")}
     pairs = [*COMPARISONS, ("dream", plain_arm), ("elastic", plain_arm)]
     known = [pair for pair in pairs if set(pair) <= set(cases["arm"])]
-    comparisons = compare_arms(cases, known, metric, evaluation.seed)
+    judged = with_absent_labels(cases) if metric == "dice" else cases
+    comparisons = compare_arms(judged, known, metric, evaluation.seed)
     own = values.get("dream", {}).get("test", {})
     return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
 
