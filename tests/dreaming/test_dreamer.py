@@ -1,5 +1,7 @@
 """Dreams: identities, provenance, determinism."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 import torch
@@ -19,9 +21,10 @@ from dreamorph.dreaming.samplers import random_affine
 from dreamorph.dreaming.strength import Strength, strength_of
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
-from dreamorph.spatial import affine_exp, gaussian_smooth
+from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth
 from dreamorph.spatial.affine import with_rigid_part
 
+DREAMER = "dreamorph.dreaming.dreamer"
 SHAPE, COARSE, EXTENT = (16, 18, 14), (8, 9, 7), (32.0, 36.0, 28.0)
 
 
@@ -127,6 +130,27 @@ def test_labels_of_any_number_are_dreamed_in_as_many_channels_as_there_are() -> 
         assert torch.equal(dreams.labels.long(), plain.labels.long() * factor)
     with pytest.raises(DreamError, match="is it an image"):
         Dreamer(prior).replay(images, (images * 1e4).int(), recipes)
+
+
+def test_dreams_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    masks = torch.zeros_like(labels, dtype=torch.bool)
+    masks[..., 3:13, 3:15, 3:11] = True
+    recipes = Dreamer(prior).recipes(5, range(6), generator())
+    at_once, found = [], []
+    warp = SpatialTransform.warp_with_labels
+
+    def watched(self: SpatialTransform, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        at_once.append(len(self))
+        return warp(self, *given)
+
+    monkeypatch.setattr(SpatialTransform, "warp_with_labels", watched)
+    for size in (5, 2):
+        monkeypatch.setattr(f"{DREAMER}.batch_size", lambda *_, size=size, **__: size)
+        found.append(Dreamer(prior).replay(images, labels, recipes, masks=masks))
+    assert at_once == [5, 2, 2, 1]
+    for name in ("images", "labels", "masks"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_outside_the_mask_there_is_nothing() -> None:

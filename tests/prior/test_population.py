@@ -34,6 +34,24 @@ def test_noise_of_the_pairs_is_averaged_down() -> None:
     assert fields.var() == pytest.approx(9 / 10 / 10, rel=0.05)
 
 
+def test_parts_worked_on_one_by_one_give_what_all_at_once_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(i, j) for i in range(6) for j in range(i)]
+    fixed, moving = zip(*pairs, strict=True)
+    velocities = torch.randn(len(pairs), 3, 9, 10, 8, generator=generator)
+    basis = CosineBasis.up_to((9, 10, 8), (18.0, 20.0, 16.0), 4.0)
+    found = []
+    for values, count in ((10**9, 10**9), (240, 4)):
+        monkeypatch.setattr("dreamorph.prior.population.VALUES", values)
+        monkeypatch.setattr("dreamorph.prior.population.PAIRS", count)
+        solved = solve_population(velocities, fixed, moving, 6)
+        found.append((solved.fields, solved.residuals, solved.without_noise(basis)))
+    for whole, parts in zip(*found, strict=True):
+        assert torch.allclose(whole, parts, rtol=0, atol=1e-6)
+
+
 def test_pairs_carry_twice_the_variance_of_the_population() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(12, 500, generator=generator)

@@ -1,5 +1,7 @@
 """Choosing pairs, registering them in resumable chunks, and setting bad ones aside."""
 
+from typing import Any
+
 import networkx as nx
 import pandas as pd
 import pytest
@@ -9,8 +11,9 @@ from dreamorph.errors import CohortError
 from dreamorph.registration import AffineConfig, RegistrationConfig, VelocityConfig
 from dreamorph.registration.groupwise import Group, quality_table, register_plan
 from dreamorph.registration.pairing import PairingConfig, choose_pairs
-from dreamorph.spatial import gaussian_smooth
+from dreamorph.spatial import SpatialTransform, gaussian_smooth
 
+GROUPWISE = "dreamorph.registration.groupwise"
 TINY = RegistrationConfig(
     affine=AffineConfig(levels=(2,), iterations=(3,)),
     velocity=VelocityConfig(levels=(2,), iterations=(3,)),
@@ -63,6 +66,28 @@ def test_a_small_budget_still_leaves_one_piece() -> None:
 def test_one_labelled_volume_is_too_few() -> None:
     with pytest.raises(CohortError, match="two labelled"):
         choose_pairs([3], [1, 2], [None] * 4, PairingConfig())
+
+
+def test_volumes_are_brought_to_the_common_space_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = make_group()
+    affines = torch.eye(4).double().repeat(5, 1, 1)
+    affines[:, :3, 3] = torch.linspace(-2, 2, 5).double()[:, None]
+    at_once, found = [], []
+    warp = SpatialTransform.warp_with_labels
+
+    def watched(self: SpatialTransform, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        at_once.append(len(self))
+        return warp(self, *given)
+
+    monkeypatch.setattr(SpatialTransform, "warp_with_labels", watched)
+    for size in (5, 2):
+        monkeypatch.setattr(f"{GROUPWISE}.batch_size", lambda *_, size=size, **__: size)
+        found.append(group.in_common_space(affines))
+    assert at_once == [5, 2, 2, 1]
+    for name in ("images", "labels", "masks"):
+        assert torch.equal(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_finished_pairs_are_not_done_again_and_the_rest_comes_out_alike() -> None:

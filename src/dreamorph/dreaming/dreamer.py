@@ -7,6 +7,7 @@ import torch
 from dreamorph.dreaming.dreams import Dreams, Recipe
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
+from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.spatial.affine import with_rigid_part
 from dreamorph.spatial.transform import MOST_LABELS, SpatialTransform, rank_labels
 
@@ -79,7 +80,10 @@ class Dreamer:
         members: Sequence[int] | None = None,
         masks: torch.Tensor | None = None,
     ) -> Dreams:
-        """Make the dreams of given recipes; arguments as for `dream`."""
+        """Make the dreams of given recipes; arguments as for `dream`.
+
+        A slice at a time: the probabilities of all labels of all dreams may not fit in memory.
+        """
         members = list(range(len(volumes))) if members is None else list(members)
         if volumes.shape != labels.shape or len(members) != len(volumes):
             raise DreamError(
@@ -89,13 +93,19 @@ class Dreamer:
         rows = {self.prior.members[m]: row for row, m in enumerate(members)}
         index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
         transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
-        values, ranks = _ranked(labels[index])
-        images, dreamed = transforms.warp_with_labels(volumes[index], ranks, len(values) - 1)
-        dreamed = values.to(_type_of(labels))[dreamed.long()]
-        inside = torch.ones_like(volumes) if masks is None else masks.to(volumes.dtype)
-        seen = transforms.warp(inside[index], padding="zeros") > 0.5
-        images = images * seen
-        dreamed = dreamed * seen
+        kind, most = _type_of(labels), min(MOST_LABELS, int(labels.max()) - int(labels.min()))
+
+        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            chosen, maps = index[part], transforms[part]
+            values, ranks = _ranked(labels[chosen])
+            images, dreamed = maps.warp_with_labels(volumes[chosen], ranks, len(values) - 1)
+            inside = torch.ones_like(images) if masks is None else masks[chosen].to(images.dtype)
+            seen = maps.warp(inside, padding="zeros") > 0.5
+            return images * seen, values.to(kind)[dreamed.long()] * seen, seen
+
+        size = batch_size(volumes[0].numel(), volumes.device, n_labels=most)
+        parts = in_batches(len(recipes), size, work)
+        images, dreamed, seen = (torch.cat(part) for part in zip(*parts, strict=True))
         return Dreams(images, dreamed, seen, transforms, tuple(recipes), index.cpu())
 
     def transforms(self, recipes: Sequence[Recipe], shape: Sequence[int]) -> SpatialTransform:

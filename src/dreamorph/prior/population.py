@@ -16,6 +16,9 @@ from dreamorph.spatial.affine import affine_exp, affine_log_where, identity_affi
 
 #: Weight of a failed pair among good ones.
 FAILED_WEIGHT = 1e-6
+#: Values of every field, and pairs, that are worked on at a time. Matrix products take columns in
+#: groups of up to 48, so that parts of a multiple of that give what all at once would, to the bit.
+VALUES, PAIRS = 4800, 32
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Population:
         freedom = pairs - members + 1
         if freedom <= 0:
             return basis.synthesise(coefficients).to(self.fields.dtype)
-        left = basis.analyse(self.residuals.double()).square().sum(0) / freedom
+        parts = [basis.analyse(part.double()) for part in self.residuals.split(PAIRS)]
+        left = torch.cat(parts).square().sum(0) / freedom
         error = sobolev_spectrum(frequency, left) if float(left.sum()) > 0 else left
         true = (seen - self.gains.mean() * error).clamp(min=0)
         keep = true / (true + self.gains[:, None] * error).clamp(min=1e-30)
@@ -67,15 +71,16 @@ def solve_population(
         PriorError: the pairs leave some member unconnected.
     """
     solver = _solver(fixed, moving, n_members, torch.ones(len(fixed), dtype=torch.float64))
-    flat = velocities.reshape(len(fixed), -1).double()
-    fields = solver.to(flat) @ flat
-    residuals = flat - (fields[list(moving)] - fields[list(fixed)])
-    shape = velocities.shape[1:]
-    return Population(
-        fields.reshape(n_members, *shape).to(velocities.dtype),
-        residuals.reshape(len(fixed), *shape).to(velocities.dtype),
-        solver.square().sum(1),
-    )
+    fields = velocities.new_empty(n_members, *velocities.shape[1:])
+    residuals = torch.empty_like(velocities, memory_format=torch.contiguous_format)
+    flat = (velocities.flatten(1), fields.flatten(1), residuals.flatten(1))
+    # in double precision a part at a time: all at once would take many times the velocities' memory
+    for seen, solved, left in zip(*(values.split(VALUES, dim=1) for values in flat), strict=True):
+        exact = seen.double()
+        members = solver.to(exact) @ exact
+        solved.copy_(members)
+        left.copy_(exact - (members[list(moving)] - members[list(fixed)]))
+    return Population(fields, residuals, solver.square().sum(1))
 
 
 def connected_groups(

@@ -64,20 +64,29 @@ class Group:
         return cls(part.images, labels, part.masks, labelled, part.spacing_mm, marks)
 
     def in_common_space(self, affines: torch.Tensor) -> "Group":
-        """Each volume pulled through its map `(N, n, n)` from the common space."""
+        """Each volume pulled through its map `(N, n, n)` from the common space.
+
+        A slice at a time: the probabilities of all labels of all volumes may not fit in memory.
+        """
         shape = tuple(self.images.shape[2:])
         eye = identity_affine(len(affines), len(shape))
         transform = SpatialTransform(eye, None, affines.double(), shape, self.spacing_mm)
         n_labels = max(1, int(self.labels.max()))
-        images, labels = transform.warp_with_labels(self.images, self.labels, n_labels)
-        masks = transform.warp(self.masks.float(), padding="zeros") > 0.5
+
+        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            maps = transform[part]
+            images, labels = maps.warp_with_labels(self.images[part], self.labels[part], n_labels)
+            masks = maps.warp(self.masks[part].float(), padding="zeros") > 0.5
+            return images * masks, labels * masks, masks
+
+        size = batch_size(self.images[0].numel(), self.images.device, n_labels=n_labels)
+        parts = in_batches(len(affines), size, work)
+        images, labels, masks = (torch.cat(part) for part in zip(*parts, strict=True))
         marks = tuple(
             fingerprint(mark, affine)
             for mark, affine in zip(self.fingerprints, affines, strict=True)
         )
-        return replace(
-            self, images=images * masks, labels=labels * masks, masks=masks, fingerprints=marks
-        )
+        return replace(self, images=images, labels=labels, masks=masks, fingerprints=marks)
 
     def keys(self, plan: pd.DataFrame, config: RegistrationConfig, step: str) -> list[str]:
         """Names of the results of a plan: they change with whatever the results depend on."""
