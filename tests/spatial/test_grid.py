@@ -34,6 +34,26 @@ def test_beyond_the_grid_the_border_repeats_or_fades() -> None:
     assert sample(volume, far, (4.0, 4.0), padding="zeros").item() == 0.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_coordinates_are_exact_whatever_the_type_of_the_volume(dtype: torch.dtype) -> None:
+    """In half precision they would be off by a good part of a voxel on a grid this long."""
+    shape = (4, 4, 200)
+    volume = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    points = points_like(shape, (1.0, 1.0, 1.0)) + 0.3
+    expected = sample(volume.float(), points, shape)
+    found = sample(volume, points, shape)
+    assert found.dtype == dtype
+    assert torch.allclose(found.float(), expected, atol=torch.finfo(dtype).eps + 1e-6)
+
+
+def test_integers_are_sampled_as_floats() -> None:
+    volume = torch.arange(4**3, dtype=torch.int16).reshape(1, 1, 4, 4, 4)
+    points = points_like((4, 4, 4), (1.0, 1.0, 1.0)) + 0.25
+    found = sample(volume, points, (4.0, 4.0, 4.0))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, sample(volume.float(), points, (4.0, 4.0, 4.0)))
+
+
 def test_resampling_keeps_a_ramp_in_place() -> None:
     """A coarse grid of the same extent shares its coordinates with the fine one."""
     fine, coarse = points_like((8, 8), (1.0, 1.0)), points_like((4, 4), (2.0, 2.0))

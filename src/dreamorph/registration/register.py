@@ -63,8 +63,9 @@ class RegistrationResult:
     def warp(self, volume: torch.Tensor, labels: bool = False) -> torch.Tensor:
         """Bring a volume `(B, C, *shape)` from the moving grid to the fixed grid.
 
-        One map serves any number of volumes. With `labels=True` the volume holds whole numbers
-        `(B, 1, *shape)`; each is interpolated as a probability and the most probable one is kept.
+        One map serves any number of volumes. Floats keep their type, integers become float32.
+        With `labels=True` the volume holds whole numbers `(B, 1, *shape)`, which keep theirs; each
+        is interpolated as a probability and the most probable one is kept.
 
         Raises:
             RegistrationError: there are more than 256 of them, or volumes and maps do not pair up.

@@ -51,7 +51,7 @@ def sample(
         affine: `(B or 1, n, n)`, applied to the points first; costs next to nothing here.
 
     Returns:
-        `(B, C, *out)`.
+        `(B, C, *out)` in the type of the volume; float32 for one of integers.
     """
     scale = per_mm(tuple(extent_mm), points.device, points.dtype)
     if affine is None:
@@ -64,13 +64,16 @@ def sample(
         normalised = flat.reshape(flat.shape[0], *points.shape[1:])
     if normalised.shape[0] != volume.shape[0]:
         normalised = normalised.expand(volume.shape[0], *normalised.shape[1:])
-    return functional.grid_sample(
-        volume,
-        normalised.movedim(1, -1).to(volume.dtype),
+    # coordinates in half precision would be off by whole voxels
+    exact = torch.promote_types(volume.dtype, torch.float32)
+    sampled = functional.grid_sample(
+        volume.to(exact),
+        normalised.movedim(1, -1).to(exact),
         mode="bilinear",
         padding_mode=padding,
         align_corners=False,
     )
+    return sampled.to(volume.dtype) if volume.is_floating_point() else sampled
 
 
 @lru_cache(maxsize=256)
