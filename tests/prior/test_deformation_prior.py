@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from dreamorph.errors import PriorError
 from dreamorph.prior import DeformationPrior, PriorConfig
@@ -101,6 +102,20 @@ def test_members_that_do_not_differ_are_refused() -> None:
         DeformationPrior().fit(torch.stack([one] * 3 + [other]), EXTENT, classes=list("aaab"))
     with pytest.raises(PriorError, match="two that differ"):
         DeformationPrior().fit(torch.stack([one, one, other]), EXTENT, subjects=list("aab"))
+
+
+def test_a_prior_that_could_not_be_learned_says_that_it_is_not_fitted() -> None:
+    prior = DeformationPrior()
+    with pytest.raises(PriorError, match="not finite"):
+        prior.fit(population(4) * float("nan"), EXTENT)
+    with pytest.raises(PriorError, match="not fitted"):
+        prior.draw(0)
+
+
+@pytest.mark.parametrize("shrinkages", [(), (0.0, 0.5), (1.0,), (1.5,)])
+def test_shares_of_the_residual_are_between_none_and_all(shrinkages: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="shrinkages"):
+        PriorConfig(shrinkages=shrinkages)
 
 
 def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:

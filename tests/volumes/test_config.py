@@ -14,6 +14,8 @@ from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
         (CohortConfig, {"ct_window_hu": (300, -100)}, "lower < upper"),
         (CohortConfig, {"mr_percentiles": (0, 101)}, "percentiles within"),
         (CohortConfig, {"layout": "dicom"}, "Input should be"),
+        (CohortConfig, {"grid_multiple": 160}, "no grid is as small"),
+        (CohortConfig, {"grid_multiple": 16, "max_grid_voxels": 1000}, "no grid is as small"),
         (SubjectRule, {"regex": "abc"}, "expected a group"),
         (SubjectRule, {"regex": "(abc"}, "not a regular expression"),
         (SubjectRule, {"cases_per_subject": 2}, "needs a regex"),

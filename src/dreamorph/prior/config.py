@@ -1,8 +1,13 @@
 """Parameters of the deformation prior."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from dreamorph.config import Config
+
+#: More than nothing and less than all.
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class PriorConfig(Config):
@@ -27,7 +32,9 @@ class PriorConfig(Config):
     class_pooling: float = Field(default=4.0, ge=0)
     affine_shrinkage: float = Field(default=0.2, ge=0, le=1)
     localisations: tuple[float, ...] = (0.5, 0.35, 0.25, 0.18, 0.13)
-    shrinkages: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    shrinkages: tuple[Share, ...] = Field(
+        default=(0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1
+    )
     folds: int = Field(default=6, ge=2)
     sites: int = Field(default=300, ge=12)
     modes: int = Field(default=8, ge=1)

@@ -230,8 +230,9 @@ class DeformationPrior:
         classes: Sequence[str | None] | None,
     ) -> None:
         count, ndim = fields.shape[0], fields.shape[1]
-        self.members = [str(k) for k in range(count)] if members is None else list(members)
-        self.subjects = list(self.members) if subjects is None else list(subjects)
+        self.members = []  # named last: a prior without members is not fitted
+        names = [str(k) for k in range(count)] if members is None else list(members)
+        self.subjects = list(names) if subjects is None else list(subjects)
         self.classes = [None] * count if classes is None else list(classes)
         self._check(fields)
         self.fields = fields.detach().cpu().float()
@@ -264,12 +265,13 @@ class DeformationPrior:
         self._at_sites: dict[str | None, SiteGaussian] = {}
         self._fit_affines()
         self.fingerprint = fingerprint(
-            FORMAT, self.config, self.members, self.subjects, self.classes, self.fields,
+            FORMAT, self.config, names, self.subjects, self.classes, self.fields,
             self.affines, *([CLASS_VERSION] if any(self.classes) else []),
         )  # fmt: skip
         mean, factor = fit_class(self.fields, self.classes, None, self.config.class_pooling)
         whole = MemberGaussian(mean, factor, residual, taper, chosen.best.shrinkage)
         self.diagnostics = diagnose(population, chosen, whole, self.config)
+        self.members = names
 
     def _fit_affines(self) -> None:
         logs = affine_log(self.affines).flatten(1)
@@ -284,9 +286,9 @@ class DeformationPrior:
             self._affine_statistics[cls] = (mean, factor)
 
     def _check(self, fields: torch.Tensor) -> None:
-        if len(self.members) < 3 or len(set(self.subjects)) < 2:
+        if len(self.subjects) < 3 or len(set(self.subjects)) < 2:
             raise PriorError(
-                f"a prior needs three volumes of two subjects at least, got {len(self.members)} "
+                f"a prior needs three volumes of two subjects at least, got {len(self.subjects)} "
                 f"of {len(set(self.subjects))}"
             )
         if not bool(torch.isfinite(fields).all()):

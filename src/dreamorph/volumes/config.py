@@ -98,6 +98,15 @@ class CohortConfig(Config):
             raise ValueError(f"expected percentiles within 0..100, got {value}")
         return value
 
+    @model_validator(mode="after")
+    def _grid_fits(self) -> "CohortConfig":
+        if self.grid_multiple**3 > self.max_grid_voxels:
+            raise ValueError(
+                f"no grid is as small as max_grid_voxels = {self.max_grid_voxels}: with"
+                f" grid_multiple = {self.grid_multiple} the smallest has {self.grid_multiple**3}"
+            )
+        return self
+
 
 class SplitConfig(Config):
     """How many subjects go where. None adapts to the cohort, so the defaults fit any size.
