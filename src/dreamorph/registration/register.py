@@ -184,7 +184,7 @@ def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Labels numbered from one without gaps, background staying 0, and how many there are."""
     values, ranks = _values(labels)
     count = (values != 0).long()
-    return (count.cumsum(0) * count)[ranks], int(count.sum())
+    return (count.cumsum(0) * count)[ranks.long()], int(count.sum())
 
 
 def _values(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

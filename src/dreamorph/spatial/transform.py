@@ -14,6 +14,8 @@ from dreamorph.spatial.velocity import exp_velocity, flow
 QUICK_STEPS = 2
 #: As many labels as one byte tells apart: `argmax_labels` gives bytes.
 MOST_LABELS = 256
+#: Labels below this number are their own ranks: gaps cost less than a search for them.
+FEW_LABELS = 16
 
 
 @dataclass(frozen=True)
@@ -170,16 +172,19 @@ def concatenate(transforms: Sequence[SpatialTransform]) -> SpatialTransform:
 def rank_labels(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The whole numbers that occur, ascending, and which of them each voxel has.
 
-    Labels of any number then take as many channels as there are labels.
+    Labels of any number then take as many channels as there are labels. Where all are from 0 to 15,
+    those in between that do not occur are listed as well.
 
     Args:
         labels: of any shape and type; what is not whole is rounded.
 
     Returns:
-        `(L,)` in the type of the labels, at least float32 where they are floats, and int64 ranks.
+        `(L,)` in the type of the labels, at least float32 where they are floats, and whole ranks.
     """
     if labels.is_floating_point():
         labels = labels.to(torch.promote_types(labels.dtype, torch.float32)).round()
+    elif labels.numel() and int(labels.min()) >= 0 and int(labels.max()) < FEW_LABELS:
+        return torch.arange(int(labels.max()) + 1).to(labels), labels
     values, ranks = torch.unique(labels, return_inverse=True)
     return values, ranks
 
