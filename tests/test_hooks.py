@@ -150,7 +150,7 @@ def test_no_patient_path_reaches_mlflow(project: Path) -> None:
         kedro_run(project, cohort={"path": path}, work={"fail": "total"})
     (run,) = parents(project)
     assert run.data.tags["study"] == "study_7"
-    assert run.data.params["cohort.path"] == "study_7"
+    assert run.data.params["cohort.path"] == "hidden"
     assert run.data.tags["error"] == "unexpected ZeroDivisionError: a bug in [path]"
     everything = {**run.data.tags, **run.data.params}
     assert not [key for key, value in everything.items() if "doe_jane" in value]

@@ -80,7 +80,7 @@ def public(row: sqlite3.Row) -> dict[str, Any]:
 def secrets(workplace: Workplace) -> list[bytes]:
     """What must not be found: names and their beginnings, folders, the user and their home."""
     words = [name.rpartition("_")[0] for name in NAMES]
-    words += [str(workplace.root), USER, HOME]
+    words += [str(workplace.root), FOLDER, USER, HOME]
     return [word.encode() for word in words]
 
 

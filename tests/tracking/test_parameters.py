@@ -25,11 +25,13 @@ def test_nested_and_typed_parameters_become_columns() -> None:
 @pytest.mark.parametrize(
     ("parameters", "column"),
     [
-        ({"cohort": {"path": "/ward/doe_jane/study"}}, {"cohort.path": "study"}),
-        ({"cohort": {"path": "ward/study/"}}, {"cohort.path": "study"}),
+        ({"cohort": {"path": "/ward/doe_jane/study"}}, {"cohort.path": "hidden"}),
+        ({"cohort": {"path": "ward/study/"}}, {"cohort.path": "hidden"}),
+        ({"cohort": {"manifest": Path("a.csv")}}, {"cohort.manifest": "hidden"}),
+        ({"cohort": {"manifest": "a.csv"}}, {"cohort.manifest": "hidden"}),
         ({"cohort": {"path": None}}, {"cohort.path": "None"}),
-        ({"x": Path("/ward/study")}, {"x": "study"}),
-        ({"x": "../ward/study"}, {"x": "study"}),
+        ({"x": Path("/ward/study")}, {"x": "hidden"}),
+        ({"x": "../ward/study"}, {"x": "hidden"}),
         ({"x": r"^(\w+)_\d/2$"}, {"x": r"^(\w+)_\d/2$"}),
         ({"mlflow_password": "p", "api_key": {"a": 1}, "token": "t"}, {}),
         ({"odd,name": 1}, {"odd_name": "1"}),

@@ -8,15 +8,17 @@ from typing import Any
 from pydantic import BaseModel
 
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key)")
-_PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir)s?$")
+_PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir|manifest)s?$")
 _PATH_VALUE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\)")
 _LONGEST = 500
+#: In place of a path: even its last name may be a patient's.
+HIDDEN = "hidden"
 
 
 def columns(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Flatten nested dicts and pydantic models to `registration.learning_rate` -> text.
 
-    Secrets are left out; of a path only its last name is kept, since folders may name patients.
+    Secrets are left out and paths are hidden, since folders may name patients.
     """
     return {
         name: _public(name.rpartition(".")[2], value)
@@ -39,5 +41,5 @@ def _public(key: str, value: Any) -> str:
     text = str(value)
     named = isinstance(value, str) and _PATH_NAME.search(key)
     if isinstance(value, PurePath) or named or _PATH_VALUE.match(text):
-        text = PurePath(text).name
+        return HIDDEN
     return text[:_LONGEST]

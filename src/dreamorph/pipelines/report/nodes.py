@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from dreamorph.reporting.config import ReportConfig
 from dreamorph.reporting.encode import png_bytes
 from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
 from dreamorph.spatial import SpatialTransform
+from dreamorph.tracking.parameters import HIDDEN
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig
 
@@ -114,11 +114,11 @@ def write_report(
 
 
 def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters fit to be shown: of a path only the last name, which says no place."""
+    """Parameters fit to be shown: paths are hidden, since folders may name patients."""
     cohort = dict(parameters.get("cohort") or {})
     for name in ("path", "manifest"):
         if cohort.get(name):
-            cohort[name] = Path(str(cohort[name])).name
+            cohort[name] = HIDDEN
     return parameters | {"cohort": cohort}
 
 
