@@ -61,9 +61,11 @@ def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
     if (labelled, arm) not in scores.index.droplevel(["draw", "seed"]):
         return "-"
     own = scores.loc[labelled, arm]
-    low, high = np.percentile(bootstrapped(own, np.random.default_rng(0)), [2.5, 97.5])
     mean = own.groupby(level="draw").mean().mean()
     draws = own.index.get_level_values("draw").nunique()
+    if draws == 1:  # says nothing of other draws
+        return f"{mean:.4f}, 1, {len(own)}"
+    low, high = np.percentile(bootstrapped(own, np.random.default_rng(0)), [2.5, 97.5])
     return f"{mean:.4f} ({low:.4f} to {high:.4f}), {draws}, {len(own)}"
 
 
@@ -74,7 +76,7 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     next by its mean rise within the draws that have both, since those of a larger n may be fewer
     (a draw's volumes at n are among its volumes at any larger n), and is joined by straight lines
     over log n. Beyond its ends there is no answer but "under" or "over". Intervals are of a
-    bootstrap over draws and, within them, seeds.
+    bootstrap over draws and, within them, seeds; a single draw has none.
     """
     scores = per_draw(results, measure).unstack("arm")
     if RANDOM not in scores:
@@ -85,16 +87,14 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     again = [_worth(_resampled(own, rng), arm) for _ in range(BOOTSTRAPS // 4)]
     rows = []
     for labelled, (lead, reached) in found.items():
-        leads, places = np.array([one[labelled] for one in again if labelled in one]).T
-        low, high = np.percentile(leads, [2.5, 97.5])
-        ends = [_place(p, found) for p in (reached, *_quantiles(places))]
-        rows.append(
-            {
-                "n": labelled,
-                f"{NAMES.get(arm, arm)} - random warps": f"{lead:+.4f} ({low:+.4f} to {high:+.4f})",
-                "worth n": f"{ends[0]} ({ends[1]} to {ends[2]})",
-            }
-        )
+        shown = [f"{lead:+.4f}", _place(reached, found)]
+        if own.loc[labelled].index.get_level_values("draw").nunique() > 1:
+            leads, places = np.array([one[labelled] for one in again if labelled in one]).T
+            low, high = np.percentile(leads, [2.5, 97.5])
+            first, last = (_place(place, found) for place in _quantiles(places))
+            shown = [f"{shown[0]} ({low:+.4f} to {high:+.4f})", f"{shown[1]} ({first} to {last})"]
+        title = f"{NAMES.get(arm, arm)} - random warps"
+        rows.append({"n": labelled, title: shown[0], "worth n": shown[1]})
     return pd.DataFrame(rows)
 
 

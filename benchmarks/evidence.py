@@ -47,12 +47,14 @@ class Study:
         source: its folder or file among the real data.
         labelled: numbers of labelled volumes.
         measures: columns of its results; the first one counts.
+        counts: number and name of the label that counts; all where there is none.
     """
 
     name: str
     source: str
     labelled: tuple[int, ...]
     measures: tuple[str, ...] = ("dice",)
+    counts: tuple[int, str] | None = None
 
     @property
     def results(self) -> Path:
@@ -84,6 +86,10 @@ class Study:
         """Of its results."""
         return [*KEYS, *(() if self.classes else ("label",)), *self.measures]
 
+    def counted(self, results: pd.DataFrame) -> pd.DataFrame:
+        """The results of the label that counts."""
+        return results[results["label"] == self.counts[0]] if self.counts else results
+
     @cached_property
     def parameters(self) -> Parameters:
         """The parameters of its preset, on its data."""
@@ -95,7 +101,7 @@ STUDIES = {
     study.name: study
     for study in (
         Study("hippocampus", "Task04_Hippocampus", (3, 5, 10, 20)),
-        Study("ct", "Dataset040_STS_CT", (3, 5)),
+        Study("ct", "Dataset040_STS_CT", (3, 5), counts=(2, "bone")),
         Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
     )
 }
@@ -211,9 +217,15 @@ def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> I
         " preset's batches; 95 % intervals from a bootstrap over draws and, within draws, seeds;"
         " then the numbers of draws and of networks.\n"
     )
-    for measure in study.measures:
-        yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
-        yield as_markdown(summary(results, measure)) + "\n"
+    if study.counts:
+        yield f"\nMean {MEASURES['dice']} of all labels of the test subjects:\n\n"
+        yield as_markdown(summary(results)) + "\n"
+        results = study.counted(results)
+        yield f"\nOf {study.counts[1]}, here and below:\n\n{as_markdown(summary(results))}\n"
+    else:
+        for measure in study.measures:
+            yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
+            yield as_markdown(summary(results, measure)) + "\n"
     for arm in ("dream", "learned", "gated"):
         if arm in set(results["arm"]):
             yield f"\n{as_markdown(worth(results, arm, study.measures[0]))}\n"
@@ -251,7 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     text = "".join(_text(study, results, options))
     sys.stdout.write(text)
     if options.write:
-        draw_curves(results, study.measures[0], study.picture)
+        draw_curves(study.counted(results), study.measures[0], study.picture)
         write_section(PAGE, study.name, text)
 
 

@@ -91,6 +91,20 @@ def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> N
     assert worth(table, "learned").set_index("n").loc[3, "worth n"].startswith("under 3")
 
 
+def test_a_single_draw_has_no_interval() -> None:
+    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85]).query("draw == 0")
+    assert summary(table)["n = 3"].to_list() == ["0.8000, 1, 2", "0.8200, 1, 2"]
+    assert worth(table, "dream").iloc[0].to_list() == [3, "+0.0200", "6.0"]
+
+
+def test_one_label_may_count_alone() -> None:
+    table = results(elastic=[0.8])
+    table = pd.concat([table, table.assign(label=2, dice=table["dice"] - 0.2)])
+    own = STUDIES["ct"].counted(table)
+    assert per_draw(own).mean() == pytest.approx(0.6)
+    assert STUDIES["hippocampus"].counted(table) is table
+
+
 def test_a_curve_rises_within_draws_though_easy_ones_lack_its_end() -> None:
     """The second draw is .1 better and stops at 6 volumes: plain means would fall."""
     table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
