@@ -52,10 +52,13 @@ NAME_COLUMNS = {
     "quarantine": ("case",),
     "case_table": ("case", "subject", "class"),
     "split": ("case", "subject", "class"),
-    "dream_plan": ("source", "source_subject", "class"),
-    "dream_table": ("source", "source_subject", "class"),
+    "affine_plan": ("key",),
+    "pair_plan": ("key", "affine_key"),
+    "pair_table": ("key", "fixed_case", "fixed_subject", "moving_case", "moving_subject"),
+    "dream_plan": ("source", "source_subject", "class", "prior", "key"),
+    "dream_table": ("source", "source_subject", "class", "prior", "key"),
     "tuning_scores": ("subject",),
-    "cases": ("case", "subject"),
+    "cases": ("case", "subject", "class", "predicted", "label_name"),
     "removal": ("case",),
 }
 
@@ -74,8 +77,22 @@ def test_names_that_look_like_nothing_survive_a_file(
         assert read[column].tolist() == list(NAMES)
     if name not in ("case_key", "quarantine"):  # all texts
         assert read["value"].isna().tolist() == [False, True] * 3
-    catalog.save(name, table.assign(**{columns[0]: ["007", "08"] * 3}))
-    assert catalog.load(name)[columns[0]].tolist() == ["007", "08"] * 3
+
+
+#: What pandas would read as numbers or truth values; the last as one number, far too large.
+TYPED = (("007", "08"), ("1.10", "1.1"), ("TRUE", "FALSE"), ("-1", "+1"), ("12e4567890123456", "1"))
+
+
+@pytest.mark.parametrize("name", NAME_COLUMNS)
+def test_names_that_look_like_numbers_survive_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = DataCatalog.from_config(loader("base")["catalog"])
+    monkeypatch.chdir(tmp_path)
+    for names in TYPED:
+        catalog.save(name, pd.DataFrame({column: names for column in NAME_COLUMNS[name]}))
+        read = catalog.load(name)
+        assert {column: tuple(read[column]) for column in read} == dict.fromkeys(read, names)
 
 
 def test_mlflow_stays_in_the_project_and_off_the_file_store() -> None:
