@@ -1,6 +1,7 @@
 """A whole run of a small pipeline: what MLflow holds afterwards."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from dreamorph.errors import CohortError, ParameterError
-from dreamorph.hooks import in_project, run_name
+from dreamorph.hooks import check_place, in_project, run_name
 from tests.conftest import small_project
 
 
@@ -189,6 +190,28 @@ def test_the_database_is_in_the_project(tmp_path: Path) -> None:
     assert (tmp_path / "mlruns").is_dir()
     for uri in (None, "https://host", "sqlite:////absolute/a.db"):
         assert in_project(uri, tmp_path) == uri
+
+
+def test_a_moved_project_does_not_write_to_its_old_place(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kedro_run(project)
+    artifacts = project / "mlruns" / "artifacts"
+    before = sorted(artifacts.rglob("*"))
+    moved = shutil.copytree(project, project.parent / "moved")
+    monkeypatch.chdir(moved)
+    with pytest.raises(ParameterError, match=r"keeps them in .*project/mlruns/artifacts: move"):
+        kedro_run(moved)
+    assert sorted(artifacts.rglob("*")) == before
+
+
+def test_only_local_places_are_compared(tmp_path: Path) -> None:
+    here = (tmp_path / "a b").as_uri()
+    check_place(here, str(tmp_path / "a b"))
+    check_place(here, None)
+    check_place("s3://bucket/x", here)
+    with pytest.raises(ParameterError, match="rename the folder mlruns"):
+        check_place(here, (tmp_path / "c").as_uri())
 
 
 def test_a_run_of_some_pipelines_says_which() -> None:

@@ -16,9 +16,12 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from mlflow.utils.uri import is_local_uri
 from pydantic import BaseModel
 
+from dreamorph.errors import ParameterError
 from dreamorph.tracking.anonymous import anonymise
 from dreamorph.tracking.declared import Recorder
 from dreamorph.tracking.failures import check_parameters, one_line, scrub
@@ -91,7 +94,10 @@ class TrackingHook(MlflowHook):
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Set MLflow up, its database in the project whatever the working directory."""
+        """Set MLflow up, its database in the project whatever the working directory.
+
+        Raises ParameterError where MLflow keeps the artifacts in another place, see `check_place`.
+        """
         config = context.config_loader["mlflow"]
         server = config.setdefault("server", {})
         server["mlflow_tracking_uri"] = in_project(
@@ -103,6 +109,10 @@ class TrackingHook(MlflowHook):
         self._project = Path(context.project_path)
         anonymise()
         super().after_context_created(context)
+        if str(server["mlflow_tracking_uri"]).startswith(SQLITE):
+            experiment = self.mlflow_config.tracking.experiment
+            wanted = experiment.create_experiment_kwargs.artifact_location
+            check_place(experiment._experiment.artifact_location, wanted)
 
     @hook_impl
     def after_catalog_created(
@@ -264,3 +274,20 @@ def in_project(uri: str | None, project: Path) -> str | None:
     file = project / uri.removeprefix(SQLITE)
     file.parent.mkdir(parents=True, exist_ok=True)
     return f"{SQLITE}{file}"
+
+
+def check_place(found: str, wanted: str | None) -> None:
+    """Refuse to write artifacts where a moved or copied project once was.
+
+    MLflow keeps their first address, so they would go to the old place or to another copy.
+    Addresses that are not local are left alone. Raises ParameterError.
+    """
+    if wanted is None or not (is_local_uri(found) and is_local_uri(wanted)):
+        return
+    old, new = (Path(local_file_uri_to_path(uri)).resolve() for uri in (found, wanted))
+    if old != new:
+        raise ParameterError(
+            f"expected MLflow's artifacts in {new}, but the database that came with this project"
+            f" keeps them in {old}: move the project back, or rename the folder mlruns, so that a"
+            " new one is begun"
+        )
