@@ -47,7 +47,7 @@ def loader(conf: Path, env: str | None = None, **runtime: Any) -> StudyConfigLoa
         (None, {"cohort": {"manifest": "/data/my_study.csv"}}, "my_study"),
         (None, {"cohort": {"manifest": "/data/a.csv", "path": "/data/b"}}, "a"),
         (None, {"cohort": {"other": 1}}, "simulated"),
-        (None, {"study": 7}, "7"),
+        (None, {"study": "2024_01"}, "2024_01"),
         (None, {"study": "../../etc"}, "etc"),
     ],
 )
@@ -57,6 +57,24 @@ def test_the_study_keeps_results_apart(
     made = loader(conf, env, **runtime)
     assert made.study() == study
     assert made["catalog"]["a"]["filepath"] == f"data/{study}/a"
+
+
+@pytest.mark.parametrize("value", [None, "", " "])
+@pytest.mark.parametrize("name", ["study", "cohort.path", "cohort.manifest"])
+def test_an_unset_variable_is_no_value(conf: Path, name: str, value: Any) -> None:
+    given = {"study": value} if name == "study" else {"cohort": {name.partition(".")[2]: value}}
+    with pytest.raises(ParameterError, match=f"{name} is given without a value: give one"):
+        loader(conf, **given)
+
+
+def test_what_was_read_as_a_number_is_to_be_quoted(conf: Path) -> None:
+    with pytest.raises(ParameterError, match=r"study: expected text, but .* 202401: quote it"):
+        loader(conf, study=202401)
+    with pytest.raises(ParameterError, match=r"cohort\.path: expected text"):
+        loader(conf, cohort={"path": 202401})
+    (conf / "hippocampus" / "globals.yml").write_text("study: 2024_01")
+    with pytest.raises(ParameterError, match=r"study in .*globals\.yml: expected text"):
+        loader(conf, "hippocampus").study()
 
 
 def test_a_cohort_of_the_parameter_files_names_its_study(conf: Path) -> None:

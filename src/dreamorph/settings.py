@@ -3,6 +3,7 @@
 import dreamorph.tracking  # noqa: F401, I001  # first of all: it switches MLflow's telemetry off
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class StudyConfigLoader(OmegaConfigLoader):
     The study is, in this order: the runtime parameter `study`; `study` in the environment's own
     globals.yml; the last name of `cohort.manifest` or `cohort.path`, given at run time or in the
     parameters; `study` of the base globals.
-    Raises ParameterError for an environment that does not exist.
+    Raises ParameterError for an environment that does not exist, and for a study or a cohort's
+    place that is given at run time but empty or no text.
     """
 
     _asked = False
@@ -30,6 +32,7 @@ class StudyConfigLoader(OmegaConfigLoader):
     def __init__(self, conf_source: str | Path, env: str | None = None, **kwargs: Any) -> None:
         _check_environment(Path(conf_source), env)
         super().__init__(conf_source, env, **kwargs)
+        _check_given(self.runtime_params or {})
         OmegaConf.register_new_resolver("study", self.study, replace=True)
 
     def study(self) -> str:
@@ -62,7 +65,10 @@ class StudyConfigLoader(OmegaConfigLoader):
         if not environment or environment == self.base_env:
             return None
         file = Path(self.conf_source) / environment / "globals.yml"
-        return OmegaConf.load(file).get("study") if file.is_file() else None
+        name = OmegaConf.load(file).get("study") if file.is_file() else None
+        if name is not None:
+            _check_text(f"study in {file}", name)
+        return name
 
 
 def _check_environment(conf: Path, env: str | None) -> None:
@@ -72,6 +78,27 @@ def _check_environment(conf: Path, env: str | None) -> None:
     near = get_close_matches(env, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise ParameterError(f"no environment '{env}' in {conf}: there are {', '.join(known)}{hint}")
+
+
+def _check_given(given: Mapping[str, Any]) -> None:
+    """An unset variable of the shell must not stand for simulated patients or for another name."""
+    cohort = given.get("cohort")
+    places = cohort if isinstance(cohort, Mapping) else {}
+    named = {f"cohort.{key}": places[key] for key in ("path", "manifest") if key in places}
+    if "study" in given:
+        named["study"] = given["study"]
+    for name, value in named.items():
+        _check_text(name, value)
+
+
+def _check_text(name: str, value: Any) -> None:
+    if value is None or not str(value).strip():
+        raise ParameterError(f"{name} is given without a value: give one, or leave {name} out")
+    if not isinstance(value, str | Path):
+        raise ParameterError(
+            f"{name}: expected text, but it was read as {value!r}: quote it, as in"
+            " --params \"study='2024_01'\""
+        )
 
 
 HOOKS = (ParameterHook(), ProgressHook(), TrackingHook())

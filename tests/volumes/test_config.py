@@ -10,6 +10,8 @@ from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
     ("kind", "values", "message"),
     [
         (CohortConfig, {"spacing": (1, 1, 1)}, "Extra inputs"),
+        (CohortConfig, {"path": ""}, "expected a file or folder, or null"),
+        (CohortConfig, {"manifest": " "}, "expected a file or folder, or null"),
         (CohortConfig, {"spacing_mm": (1, 0, 1)}, "positive millimetres"),
         (CohortConfig, {"ct_window_hu": (300, -100)}, "lower < upper"),
         (CohortConfig, {"mr_percentiles": (0, 101)}, "percentiles within"),

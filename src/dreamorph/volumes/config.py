@@ -77,6 +77,13 @@ class CohortConfig(Config):
     ct_window_hu: tuple[float, float] = (-200.0, 400.0)
     """Fat, soft tissue and the onset of bone; scaled to 0..1."""
 
+    @field_validator("path", "manifest", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("expected a file or folder, or null")
+        return value
+
     @field_validator("spacing_mm")
     @classmethod
     def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
