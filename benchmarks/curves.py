@@ -106,6 +106,8 @@ def _worth(scores: pd.DataFrame, arm: str) -> dict[int, tuple[float, float]]:
     rises = random.diff(axis=1).mean().to_numpy()
     heights = random.iloc[:, 0].mean() + np.cumsum(np.where(np.arange(len(rises)), rises, 0.0))
     ns, curve = random.columns.to_numpy(dtype=float), np.maximum.accumulate(heights)
+    rising = np.diff(curve, prepend=-np.inf) > 0  # where it does not, its first n will do
+    ns, curve = ns[rising], curve[rising]
     found = {}
     for n, height in zip(random.columns, heights, strict=True):
         score = height + leads[n]

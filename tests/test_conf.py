@@ -1,5 +1,8 @@
 """The shipped configuration: every environment loads, and says only what the code knows."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +108,18 @@ def test_the_default_pipeline_is_all_steps() -> None:
     assert set(STEPS) | {"__default__"} == set(pipelines)
     nodes = {node.name for step in STEPS for node in pipelines[step].nodes}
     assert {node.name for node in pipelines["__default__"].nodes} == nodes
+
+
+def test_telemetry_is_refused_outside_the_project_too(tmp_path: Path) -> None:
+    code = (
+        "import os; from kedro.framework.cli.cli import _init_plugins; _init_plugins();"
+        " print(os.environ['KEDRO_DISABLE_TELEMETRY'])"
+    )
+    bare = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=bare, capture_output=True, text=True
+    )
+    assert told.stdout.split()[-1] == "true", told.stderr
 
 
 def test_telemetry_is_refused() -> None:

@@ -115,6 +115,11 @@ def test_a_curve_rises_within_draws_though_easy_ones_lack_its_end() -> None:
     assert found[12].split(" ")[0] == "12.0"
 
 
+def test_where_a_curve_does_not_rise_its_first_place_counts() -> None:
+    table = results(elastic=[0.80, 0.79, 0.84], gated=[0.80, 0.79, 0.84])
+    assert worth(table, "gated").set_index("n").loc[3, "worth n"].startswith("3.0 ")
+
+
 def test_intervals_of_what_an_arm_is_worth_are_those_of_its_draws() -> None:
     table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
     lucky = (table["draw"] == 1) & (table["arm"] == "dream")

@@ -29,8 +29,20 @@ def classified(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return workplace
 
 
-def write_shapes(file: Path) -> None:
-    """Ellipsoids; those of class 1 are longer."""
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A finished run on scans of such shapes, which nobody has outlined."""
+    workplace = make_workplace(tmp_path_factory.mktemp("grey"))
+    write_shapes(workplace.root / "scans.npz", noise=12.0)
+    result = workplace.run(
+        "--env", "tiny", "--params", "cohort.path=scans.npz,study=tiny,cohort.modality=MR"
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return workplace
+
+
+def write_shapes(file: Path, noise: float = 0.0) -> None:
+    """Ellipsoids; those of class 1 are longer. With noise they are grey on a dark ground."""
     generator = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 3, indexing="ij"))
     parts = {}
@@ -39,6 +51,10 @@ def write_shapes(file: Path) -> None:
         radii = generator.uniform(4.0, 5.5, (count, 3))
         radii[:, 1] += 2.0 * labels
         images = [(((grid / r[:, None, None, None]) ** 2).sum(0) < 1).astype("u1") for r in radii]
+        if noise:
+            ground = generator.normal(0, noise, (count, SIZE, SIZE, SIZE))
+            scans = 60 + 120 * np.stack(images) + ground
+            images = list(scans.clip(0, 255).astype("u1"))
         parts |= {f"{part}_images": np.stack(images), f"{part}_labels": labels[:, None]}
     np.savez(file, **parts)
 
@@ -58,6 +74,15 @@ def test_arms_and_the_plain_method_are_scored_by_class(classified: Workplace) ->
     checks = pd.read_csv(read(classified, "checks.csv")).set_index("name")
     assert checks.loc["remove", "verdict"] == "not_assessable"
     page = read(classified, "report.html").read_text()
+    assert "could not be drawn" not in page
+
+
+def test_scans_without_any_label_map_are_dreamed_of_by_class(grey: Workplace) -> None:
+    cases = pd.read_csv(read(grey, "cases.csv"))
+    assert set(cases["arm"]) == {*grey.arms(), "shape_features"}
+    checks = pd.read_csv(read(grey, "checks.csv"), keep_default_na=False).set_index("name")
+    assert not checks["detail"].str.contains("failed closed").any(), checks["detail"].to_dict()
+    page = read(grey, "report.html").read_text()
     assert "could not be drawn" not in page
 
 

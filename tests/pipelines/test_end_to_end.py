@@ -201,7 +201,7 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
     ("step", "parameter", "redone"),
     [
         ("evaluate", "evaluation.tolerance_mm=3", {"scores", "plain_scores"}),
-        ("dream", "dreaming.seed=5", {"judged_dreams", "dreams"}),
+        ("dream", "dreaming.scale=0.7", {"judged_dreams", "dreams"}),
     ],
 )
 def test_a_step_alone_redoes_what_its_parameter_changes(

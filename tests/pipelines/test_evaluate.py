@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 
+from dreamorph.baselines.atlas import FusionConfig
 from dreamorph.evaluation import EvaluationConfig, Scored, evaluate_segmentation
-from dreamorph.pipelines.evaluate.nodes import collect_scores
+from dreamorph.pipelines.evaluate.nodes import _plain_keys, collect_scores
 
 
 def test_an_arm_that_rightly_draws_nothing_is_compared_with_one_that_does_not() -> None:
@@ -27,3 +29,13 @@ def test_an_arm_that_rightly_draws_nothing_is_compared_with_one_that_does_not() 
     assert (row["mean_first"], row["mean_second"]) == (1.0, 0.5)
     # the table of cases says that there was nothing to measure
     assert cases["dice"].isna().sum() == 4
+
+
+def test_a_corrected_label_file_is_scored_again_though_the_common_grid_does_not_show_it() -> None:
+    cohort = SimpleNamespace(cases=["a"], indices=lambda _: [0], fingerprint=lambda: "same")
+
+    def key(label_content: str) -> str:
+        table = pd.DataFrame({"case": ["a"], "split": ["test"], "label_content": [label_content]})
+        return _plain_keys(cohort, table, FusionConfig(), EvaluationConfig())["a"]  # type: ignore[arg-type]
+
+    assert key("before") == key("before") != key("after")

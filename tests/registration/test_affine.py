@@ -264,6 +264,21 @@ def test_volumes_that_do_not_look_alike_keep_the_best_map_found() -> None:
     assert not torch.equal(result.affine[0], torch.eye(4, dtype=torch.float64))
 
 
+def test_shapes_in_much_empty_space_look_alike() -> None:
+    """Most windows show nothing of either, and must not count as unlike."""
+    axes = [torch.arange(40.0) - 19.5] * 3
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+    def ellipsoid(*radii: float) -> torch.Tensor:
+        inside = (points / torch.tensor(radii).reshape(3, 1, 1, 1)).square().sum(0) < 1
+        return inside.float()[None, None]
+
+    fixed, moving = ellipsoid(7, 9, 6), ellipsoid(6, 8, 8)
+    result = register(fixed, moving, RegistrationConfig(velocity=None))
+    assert result.failures == ("",)
+    assert float(hard_dice(fixed, (result.warp(moving) > 0.5).float())) > 0.9
+
+
 @pytest.mark.usefixtures("real_data")
 def test_scans_of_different_parts_of_the_body_are_reported() -> None:
     """Of four CT pairs some end where no bone meets bone, and these are named, no others."""

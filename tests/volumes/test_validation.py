@@ -290,3 +290,13 @@ def test_only_one_channel_is_read(build, tmp_path, caplog):
     assert "only channel 0 is read" in caplog.text
     assert set(reasons(check(tmp_path, channel=1)).values()) == {"non-finite voxels"}
     assert set(reasons(check(tmp_path, channel=2)).values()) == {"unreadable"}
+
+
+def test_a_label_is_told_from_a_corrected_one(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 6))
+    before = check(root).good.set_index("case")["label_content"]
+    array = build.label().copy()
+    array[0, 0, 0] = 1
+    build.save(root / LABEL, array)
+    after = check(root).good.set_index("case")["label_content"]
+    assert (before != after).sum() == 1

@@ -168,7 +168,7 @@ def _real_ratios(reals: Reals) -> tuple[np.ndarray, list[tuple[str, ...]]]:
             if subject != other and reals.classes[i] == reals.classes[j]:
                 rows.append(log_ratios(volumes[i], volumes[j]))
                 owners.append((subject, other))
-    return np.array(rows).reshape(-1, reals.n_labels), owners
+    return np.array(rows).reshape(len(rows), reals.n_labels), owners
 
 
 def _describe(parts: dict[str, Outside], extremes: np.ndarray, evidence: DreamEvidence) -> str:

@@ -9,7 +9,14 @@ import torch
 from dreamorph.registration.config import AffineConfig, RegistrationConfig
 from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
-from dreamorph.registration.similarity import Agreement, correlation, prepare, sight
+from dreamorph.registration.similarity import (
+    FLAT,
+    Agreement,
+    LocalCorrelation,
+    correlation,
+    prepare,
+    sight,
+)
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 from dreamorph.spatial.grid import points_like, sample
 
@@ -21,6 +28,9 @@ NARROWEST = 16
 CLEARLY = 0.05
 #: Share of the overlap within reach that is enough where all of it is less than asked for.
 REACHED = 0.8
+#: Share of the windows that are not flat, under which only those count: about a quarter in shapes,
+#: three quarters and more in scans.
+MOSTLY_FLAT = 0.5
 #: How much worse than the given alignment a result may agree by chance.
 SLACK = 1e-3
 
@@ -181,7 +191,7 @@ class _Search:
             return [""] * len(log)
         finest = list(self.levels)[-1]
         with torch.no_grad():
-            alike = _Agreement(self.levels[finest].take(owners), self.config).local(log)
+            alike = _Agreement(self.levels[finest].take(owners), self.config).alike(log)
         least = self.how.least_correlation
         return [
             ""
@@ -222,10 +232,10 @@ class _Agreement:
         """The same of maps with these logarithms."""
         return self(affine_exp(log), affine_exp(-log))
 
-    def local(self, log: torch.Tensor) -> torch.Tensor:
-        """Its local part alone."""
+    def alike(self, log: torch.Tensor) -> torch.Tensor:
+        """Its local part alone; of shapes, whose windows are mostly flat, in those that are not."""
         there, back = self.there.moved(affine_exp(log)), self.back.moved(affine_exp(-log))
-        return 0.5 * (self.there.local(there) + self.back.local(back))
+        return 0.5 * (self.there.alike(there) + self.back.alike(back))
 
 
 class _OneWay:
@@ -247,6 +257,12 @@ class _OneWay:
         self.fixed, self.mask = fixed[box], mask[box]
         self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
         self.signed = config.similarity == "lncc"
+
+    def alike(self, moved: torch.Tensor) -> torch.Tensor:
+        """Local correlation; a flat window has none, so where most are flat they do not count."""
+        assert isinstance(self.local, LocalCorrelation)
+        shown = self.local.shown()
+        return self.local(moved) / torch.where(shown < MOSTLY_FLAT, shown.clamp(min=FLAT), 1.0)
 
     def moved(self, matrix: torch.Tensor) -> torch.Tensor:
         """The moving volumes on the box of the fixed ones."""

@@ -75,6 +75,10 @@ class LocalCorrelation:
         weight = filled * (filled > 0.5 * _largest(filled))
         return cls(mask, within, mean, variance, share, weight, window, stride)
 
+    def shown(self) -> torch.Tensor:
+        """Share `(B,)` of the windows that count in which the fixed volume is not flat."""
+        return _weighted_mean((self.variance > FLAT).to(self.weight.dtype), self.weight)
+
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Mean correlation `(B,)` in -1..1 of each moved volume with its fixed one."""
         within = moved * self.mask

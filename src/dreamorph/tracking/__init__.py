@@ -7,9 +7,9 @@ Importing this package prepares MLflow's own import, which reads its switches on
 import os
 import warnings
 
-# Hospital data must not phone home.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["KEDRO_DISABLE_TELEMETRY"] = "true"  # as .telemetry says, wherever that is read
+from dreamorph.telemetry import switch_off
+
+switch_off()
 # What is shown is said in conf/logging.yml alone.
 os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
 

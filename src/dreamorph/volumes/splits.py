@@ -54,7 +54,7 @@ def assign_splits(
             split = UNUSED
         case["split"] = split
         if split == UNLABELLED:
-            case.update({"label": None, "class": None, "labelled": False})
+            case.update({"label": None, "label_content": None, "class": None, "labelled": False})
     table = frame(cases, SPLIT_COLUMNS)
     check_disjoint(table)
     counts = Counter(case["split"] for case in cases)

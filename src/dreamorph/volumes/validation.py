@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from dreamorph.errors import CohortError
+from dreamorph.fingerprint import fingerprint
 from dreamorph.volumes import checks, io
 from dreamorph.volumes.checks import Problem
 from dreamorph.volumes.config import CohortConfig
@@ -40,7 +41,8 @@ from dreamorph.volumes.records import (
 logger = logging.getLogger(__name__)
 
 GOOD_COLUMNS = (
-    "case", "subject", "image", "label", "class", "split", "content", "shape", "spacing_mm",
+    "case", "subject", "image", "label", "class", "split", "content", "label_content", "shape",
+    "spacing_mm",
 )  # fmt: skip
 QUARANTINED, UNLABELLED = "quarantined", "unlabelled"
 _HU_OF_AIR = -200
@@ -59,6 +61,7 @@ class _Case:
     image: io.Header | None = None
     label: io.Header | None = None
     content: str = ""
+    label_content: str | None = None
     values: set[int] = field(default_factory=set)
     low: float = 0.0
     binary: bool = False
@@ -169,6 +172,8 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
         return
     try:
         label = io.read_voxels(case.row["label"])
+        assert case.label is not None
+        case.label_content = fingerprint(io.voxel_digest(label), case.label.affine)
         problems = checks.label_problems(label, declared)
         case.problems += problems
         if not problems:
@@ -219,6 +224,7 @@ def _good_row(case: _Case) -> dict[str, Any]:
     return {
         **case.row,
         "content": case.content,
+        "label_content": case.label_content,
         "shape": "x".join(str(n) for n in case.image.shape),
         "spacing_mm": "x".join(f"{s:.3f}" for s in case.image.spacing_mm),
     }

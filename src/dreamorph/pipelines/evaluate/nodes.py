@@ -67,10 +67,12 @@ def score_arms(
 
     Alone, and averaged with the plain method, which errs otherwise than a network does.
     """
-    voted = _plain_keys(cohort, fusion, evaluation)
+    voted = _plain_keys(cohort, case_table, fusion, evaluation)
     views = views_of(cohort, affine, evaluation)
     how = affine.model_dump(mode="json") if views else {}
-    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"), evaluation.views, how)
+    mark = _mark(
+        cohort, case_table, evaluation, fusion.model_dump(mode="json"), evaluation.views, how
+    )
     keys = [f"{key}-{mark}" for key in plan["key"]]
     yield done.stale(keys)
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
@@ -117,12 +119,12 @@ def score_plain(
 ) -> Iterator[dict[str, Any]]:
     """Score the plain method that a network has to beat, case by case."""
     if task_of(cohort) == "classification":
-        key = f"{SHAPE}-{_mark(cohort, evaluation, classifier)}"
+        key = f"{SHAPE}-{_mark(cohort, case_table, evaluation, classifier)}"
         yield done.stale([key])
         if key not in done:
             yield {key: _plain_classes(cohort, classifier)}
         return
-    keys = _plain_keys(cohort, fusion, evaluation)
+    keys = _plain_keys(cohort, case_table, fusion, evaluation)
     yield done.stale(list(keys.values()))
     found = _fused(cohort, case_table, facts, fusion, evaluation, keys, set(done))
     yield from progress(found, list(keys.values()), done, "atlas fusion")
@@ -229,10 +231,10 @@ def _fused(
 
 
 def _plain_keys(
-    cohort: Cohort, fusion: FusionConfig, evaluation: EvaluationConfig
+    cohort: Cohort, case_table: pd.DataFrame, fusion: FusionConfig, evaluation: EvaluationConfig
 ) -> dict[str, str]:
     """Name of the plain method's result on each test case."""
-    mark = _mark(cohort, evaluation, fusion.model_dump(mode="json"))
+    mark = _mark(cohort, case_table, evaluation, fusion.model_dump(mode="json"))
     return {case: f"{ATLAS}-{case}-{mark}" for case in _test_cases(cohort)}
 
 
@@ -274,6 +276,13 @@ def _test_cases(cohort: Cohort) -> list[str]:
     return [cohort.cases[row] for row in cohort.indices("test")]
 
 
-def _mark(cohort: Cohort, evaluation: EvaluationConfig, *more: Any) -> str:
-    """What scores depend on besides the network."""
-    return fingerprint(VERSION, cohort.fingerprint(), evaluation.tolerance_mm, *more)
+def _mark(
+    cohort: Cohort, case_table: pd.DataFrame, evaluation: EvaluationConfig, *more: Any
+) -> str:
+    """What scores depend on besides the network.
+
+    Of the labels the files too: on the common grid a small change of theirs may not show.
+    """
+    files = case_table.loc[case_table["split"] == "test", "label_content"].astype(str).to_list()
+    known = cohort.fingerprint(), files, evaluation.tolerance_mm
+    return fingerprint(VERSION, *known, *more)
