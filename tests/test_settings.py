@@ -45,6 +45,8 @@ def loader(conf: Path, env: str | None = None, **runtime: Any) -> StudyConfigLoa
         (None, {"cohort": {"path": "/data/Set.v2"}}, "Set.v2"),
         ("plain", {"cohort": {"path": "/data/x"}}, "x"),
         (None, {"cohort": {"manifest": "/data/my_study.csv"}}, "my_study"),
+        (None, {"cohort": {"manifest": "/data/ward_7/manifest.csv"}}, "ward_7"),
+        (None, {"cohort": {"path": "/data/ward_7/Manifest.csv"}}, "ward_7"),
         (None, {"cohort": {"manifest": "/data/a.csv", "path": "/data/b"}}, "a"),
         (None, {"cohort": {"other": 1}}, "simulated"),
         (None, {"study": "2024_01"}, "2024_01"),

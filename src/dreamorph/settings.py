@@ -22,7 +22,7 @@ class StudyConfigLoader(OmegaConfigLoader):
 
     The study is, in this order: the runtime parameter `study`; `study` in the environment's own
     globals.yml; the last name of `cohort.manifest` or `cohort.path`, given at run time or in the
-    parameters; `study` of the base globals.
+    parameters, of a file called manifest.csv that of its folder; `study` of the base globals.
     Raises ParameterError for an environment that does not exist, and for a study or a cohort's
     place that is given at run time but empty or no text.
     """
@@ -42,7 +42,7 @@ class StudyConfigLoader(OmegaConfigLoader):
         path = None if name else self._cohort()
         if path:
             folder = Path(str(path)).expanduser().resolve()
-            name = folder.stem if folder.suffix in _FILES else folder.name
+            name = _name_of(folder)
         name = str(name or (self["globals"] or {}).get("study") or "")
         return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "study"
 
@@ -69,6 +69,12 @@ class StudyConfigLoader(OmegaConfigLoader):
         if name is not None:
             _check_text(f"study in {file}", name)
         return name
+
+
+def _name_of(cohort: Path) -> str:
+    if cohort.name.lower() == "manifest.csv":
+        return cohort.parent.name
+    return cohort.stem if cohort.suffix in _FILES else cohort.name
 
 
 def _check_environment(conf: Path, env: str | None) -> None:

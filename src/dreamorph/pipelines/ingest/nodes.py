@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dreamorph.datasets.simulated import SimulatedFolder
+from dreamorph.errors import CohortError
+from dreamorph.fingerprint import fingerprint
+from dreamorph.pipelines.common import Items
 from dreamorph.simulation import LABEL_NAMES, SimulationConfig, simulate
 from dreamorph.simulation.patients import SimulatedCohort
 from dreamorph.volumes.cohort import Cohort
@@ -16,6 +20,8 @@ from dreamorph.volumes.records import CohortFacts, Scan, Validation
 from dreamorph.volumes.scan import scan
 from dreamorph.volumes.splits import assign_splits, check_members
 from dreamorph.volumes.validation import validate
+
+ORIGIN = "cohort"
 
 
 def is_simulated(cohort: CohortConfig) -> bool:
@@ -31,14 +37,42 @@ def simulate_patients(
         yield simulate(simulation)
 
 
-def scan_files(cohort: CohortConfig, folder: SimulatedFolder) -> tuple[Scan, pd.DataFrame]:
-    """List the files of the cohort; which name stands for which file stays on this machine."""
+def scan_files(
+    cohort: CohortConfig, folder: SimulatedFolder, origin: Items
+) -> tuple[Scan, pd.DataFrame]:
+    """List the files of the cohort; which name stands for which file stays on this machine.
+
+    Raises CohortError where the study holds results of another cohort, which would be overwritten.
+    """
+    check_origin(cohort, origin)
     if not is_simulated(cohort):
         found = scan(cohort)
         return found, found.keys
     found = scan(cohort.model_copy(update={"path": folder.manifest}))
     facts = found.facts.model_copy(update={"label_names": LABEL_NAMES})
     return replace(found, facts=facts), found.keys
+
+
+def check_origin(cohort: CohortConfig, origin: Items) -> None:
+    """Two folders of one name are not one study. Raises CohortError; see `note_origin`."""
+    known = origin.get(ORIGIN)
+    if known is not None and known != place_of(cohort):
+        raise CohortError(
+            "the study's results are of a cohort in another place: give study=NAME to keep both;"
+            " where the cohort was only moved, remove data/02_intermediate/<study>/origin"
+        )
+
+
+def place_of(cohort: CohortConfig) -> str:
+    """A hash of where a cohort lies, which names nobody."""
+    if is_simulated(cohort):
+        return fingerprint("simulated")
+    return fingerprint(str(Path(cohort.manifest or cohort.path or "").expanduser().resolve()))
+
+
+def note_origin(cohort: CohortConfig, summary: dict[str, Any]) -> dict[str, str]:
+    """Which cohort the study's results are of, once it was read to the end."""
+    return {ORIGIN: place_of(cohort)}
 
 
 def validate_cases(files: Scan, cohort: CohortConfig) -> tuple[Validation, pd.DataFrame]:

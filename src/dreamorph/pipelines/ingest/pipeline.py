@@ -17,7 +17,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.scan_files,
-                ["params:cohort", "simulated_patients"],
+                ["params:cohort", "simulated_patients", "origin_before"],
                 ["files", "case_key"],
                 name="scan_files",
             ),
@@ -38,6 +38,12 @@ def create_pipeline() -> Pipeline:
                 ["case_table", "cohort_facts", "params:cohort"],
                 ["cohort", "cohort_summary"],
                 name="preprocess_cases",
+            ),
+            node(
+                nodes.note_origin,
+                ["params:cohort", "cohort_summary"],
+                "origin",
+                name="note_origin",
             ),
         ]
     )

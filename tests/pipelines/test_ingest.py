@@ -1,0 +1,47 @@
+"""Two cohorts of one name are not one study."""
+
+from pathlib import Path
+
+import pytest
+
+from dreamorph.datasets import AtomicStore
+from dreamorph.errors import CohortError
+from dreamorph.pipelines.ingest.nodes import check_origin, note_origin
+from dreamorph.volumes.config import CohortConfig
+
+
+def at(path: Path | str | None) -> CohortConfig:
+    return CohortConfig(path=path)
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> AtomicStore:
+    """What a study keeps of the cohort /a/nifti."""
+    store = AtomicStore(str(tmp_path / "origin"))
+    check_origin(at("/a/nifti"), store.load())
+    store.save(note_origin(at("/a/nifti"), {}))
+    return store
+
+
+@pytest.mark.parametrize(
+    "other", [at("/b/nifti"), at(None), CohortConfig(manifest="/a/nifti/b.csv")]
+)
+def test_a_study_is_of_one_cohort(origin: AtomicStore, other: CohortConfig) -> None:
+    with pytest.raises(CohortError, match="of a cohort in another place: give study=NAME"):
+        check_origin(other, origin.load())
+
+
+def test_the_same_cohort_goes_on(
+    origin: AtomicStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_origin(at("/a/../a/nifti/"), origin.load())
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path)
+    origin.save(note_origin(at("study"), {}))
+    check_origin(at(tmp_path / "study"), origin.load())
+
+
+def test_no_place_is_kept_in_clear(origin: AtomicStore) -> None:
+    files = [file.read_bytes() for file in origin.path.iterdir()]
+    assert files
+    assert not [data for data in files if b"nifti" in data]
