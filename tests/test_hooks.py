@@ -14,9 +14,11 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from dreamorph.errors import CohortError, ParameterError
-from dreamorph.hooks import check_place, in_project, run_name
+from dreamorph.hooks import in_project, run_name
+from dreamorph.tracking.places import follow
 from tests.conftest import small_project
 
 
@@ -192,26 +194,30 @@ def test_the_database_is_in_the_project(tmp_path: Path) -> None:
         assert in_project(uri, tmp_path) == uri
 
 
-def test_a_moved_project_does_not_write_to_its_old_place(
+def test_artifacts_of_a_moved_project_move_with_it(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kedro_run(project)
     artifacts = project / "mlruns" / "artifacts"
     before = sorted(artifacts.rglob("*"))
-    moved = shutil.copytree(project, project.parent / "moved")
+    moved = shutil.copytree(project, project.parent / "moved here")
     monkeypatch.chdir(moved)
-    with pytest.raises(ParameterError, match=r"keeps them in .*project/mlruns/artifacts: move"):
-        kedro_run(moved)
+    kedro_run(moved)
     assert sorted(artifacts.rglob("*")) == before
+    client = MlflowClient(f"sqlite:///{moved / 'mlruns' / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name != "Default")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len({run.info.run_id for run in runs}) > 1
+    for address in (experiment.artifact_location, *(run.info.artifact_uri for run in runs)):
+        assert Path(local_file_uri_to_path(address)).is_relative_to(moved / "mlruns")
+    assert any(client.list_artifacts(run.info.run_id) for run in runs)
 
 
-def test_only_local_places_are_compared(tmp_path: Path) -> None:
-    here = (tmp_path / "a b").as_uri()
-    check_place(here, str(tmp_path / "a b"))
-    check_place(here, None)
-    check_place("s3://bucket/x", here)
-    with pytest.raises(ParameterError, match="rename the folder mlruns"):
-        check_place(here, (tmp_path / "c").as_uri())
+def test_only_local_places_follow(tmp_path: Path) -> None:
+    database = tmp_path / "none.db"
+    assert not follow(database, (tmp_path / "a b").as_uri(), str(tmp_path / "a b"))
+    assert not follow(database, "s3://bucket/x", str(tmp_path))
+    assert not database.exists()
 
 
 def test_a_run_of_some_pipelines_says_which() -> None:

@@ -16,17 +16,15 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from mlflow.tracking import MlflowClient
-from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
-from mlflow.utils.uri import is_local_uri
 from pydantic import BaseModel
 
-from dreamorph.errors import ParameterError
 from dreamorph.tracking.anonymous import anonymise
 from dreamorph.tracking.declared import Recorder
 from dreamorph.tracking.failures import check_parameters, one_line, scrub
 from dreamorph.tracking.metrics import log_params
 from dreamorph.tracking.parameters import columns
+from dreamorph.tracking.places import follow
 from dreamorph.tracking.processes import git_commit, process_tags, reap
 
 # The plugin's classes are of an older style; MLflow complains about one of them past every filter.
@@ -94,10 +92,7 @@ class TrackingHook(MlflowHook):
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Set MLflow up, its database in the project whatever the working directory.
-
-        Raises ParameterError where MLflow keeps the artifacts in another place, see `check_place`.
-        """
+        """Set MLflow up, its database in the project whatever the working directory."""
         config = context.config_loader["mlflow"]
         server = config.setdefault("server", {})
         server["mlflow_tracking_uri"] = in_project(
@@ -109,10 +104,13 @@ class TrackingHook(MlflowHook):
         self._project = Path(context.project_path)
         anonymise()
         super().after_context_created(context)
-        if str(server["mlflow_tracking_uri"]).startswith(SQLITE):
+        database = Path(str(server["mlflow_tracking_uri"]).removeprefix(SQLITE))
+        if self._project in database.parents:
             experiment = self.mlflow_config.tracking.experiment
             wanted = experiment.create_experiment_kwargs.artifact_location
-            check_place(experiment._experiment.artifact_location, wanted)
+            found = experiment._experiment.artifact_location
+            if wanted is not None and follow(database, found, wanted):
+                logger.info("the project was moved: MLflow finds its artifacts in %s", wanted)
 
     @hook_impl
     def after_catalog_created(
@@ -274,20 +272,3 @@ def in_project(uri: str | None, project: Path) -> str | None:
     file = project / uri.removeprefix(SQLITE)
     file.parent.mkdir(parents=True, exist_ok=True)
     return f"{SQLITE}{file}"
-
-
-def check_place(found: str, wanted: str | None) -> None:
-    """Refuse to write artifacts where a moved or copied project once was.
-
-    MLflow keeps their first address, so they would go to the old place or to another copy.
-    Addresses that are not local are left alone. Raises ParameterError.
-    """
-    if wanted is None or not (is_local_uri(found) and is_local_uri(wanted)):
-        return
-    old, new = (Path(local_file_uri_to_path(uri)).resolve() for uri in (found, wanted))
-    if old != new:
-        raise ParameterError(
-            f"expected MLflow's artifacts in {new}, but the database that came with this project"
-            f" keeps them in {old}: move the project back, or rename the folder mlruns, so that a"
-            " new one is begun"
-        )
