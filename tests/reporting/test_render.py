@@ -9,7 +9,9 @@ import pytest
 
 from dreamorph.evaluation import CONFIDENCE
 from dreamorph.reporting import ReportInputs, render_report
+from dreamorph.reporting.parts import Table
 from dreamorph.reporting.render import SECTIONS
+from dreamorph.reporting.sections import cohort as cohort_section
 
 BROKEN = "could not be drawn"
 
@@ -233,6 +235,16 @@ def test_pairs_set_aside_are_counted_by_reason(light: ReportInputs) -> None:
     assert "3 of 3 pairs were set aside" in text
     assert re.search(r"\(2 . folds in … voxels, 1 . similarity fell from … to …\)", text)
     assert "folds in 12 voxels" in text
+
+
+def test_labels_are_counted_where_they_are(light: ReportInputs) -> None:
+    labels = light.cohort.labels.clone()
+    labels[0:6][labels[0:6] == 2] = 0
+    inputs = replace(light, cohort=replace(light.cohort, labels=labels))
+    table = cohort_section.build(inputs)["labels"]
+    assert isinstance(table, Table)
+    counts = [row[:4] for row in table.rows]
+    assert counts == [("1", "front", "6", "6"), ("2", "back", "0", "6")]
 
 
 @pytest.mark.usefixtures("quick")

@@ -204,6 +204,21 @@ def test_values_in_files_become_the_cohorts_labels(build, tmp_path):
     assert cohort.label_names == {1: "label_17", 2: "label_300"}
 
 
+def test_a_label_that_only_test_volumes_have_is_told(build, tmp_path, caplog):
+    root = pairs(build, tmp_path, [(build.image(i), build.label(), np.eye(4)) for i in range(6)])
+    config = CohortConfig(path=root)
+    table = load_cohort(config).table
+    assert "training volumes, but" not in caplog.text
+    for case in table.loc[table["split"] == "train", "case"]:
+        file = root / f"labels/{case}.nii.gz"
+        build.save(file, np.where(build.label() == 2, 0, build.label()).astype("u1"), np.eye(4))
+    load_cohort(config)
+    (line,) = [r.message for r in caplog.records if "training volumes, but" in r.message]
+    assert line.startswith(
+        "label 2 (label_2) is in none of 3 training volumes, but in 3 of 3 test volumes:"
+    )
+
+
 def test_deterministic(build, tmp_path):
     config = CohortConfig(path=build.msd(tmp_path, range(1, 6)), spacing_mm=(1.1, 0.9, 1.3))
     first, second = load_cohort(config), load_cohort(config)

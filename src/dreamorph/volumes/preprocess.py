@@ -67,7 +67,7 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         "x".join(map(str, grid.shape)), " x ".join(f"{s:g}" for s in grid.spacing_mm), len(cases),
     )  # fmt: skip
     table = frame(cases, TABLE_COLUMNS).astype({"labelled": bool})
-    return Cohort(
+    cohort = Cohort(
         table=table,
         images=torch.from_numpy(images),
         labels=torch.from_numpy(labels),
@@ -78,6 +78,21 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         class_names=list(facts.class_names),
         modality=facts.modality,
     )
+    _warn_of_untaught_labels(cohort)
+    return cohort
+
+
+def _warn_of_untaught_labels(cohort: Cohort) -> None:
+    """A label that only test volumes have can be learned by no method, but is scored."""
+    train, test = cohort.indices("train"), cohort.indices("test")
+    for label, name in cohort.label_names.items():
+        holds = (cohort.labels == label).flatten(1).any(1)
+        if bool(holds[test].any()) and not bool(holds[train].any()):
+            logger.warning(
+                "label %d (%s) is in none of %d training volumes, but in %d of %d test volumes:"
+                " every method misses it there; raise split.train_subjects or change split.seed",
+                label, name, len(train), int(holds[test].sum()), len(test),
+            )  # fmt: skip
 
 
 @contextmanager

@@ -60,17 +60,19 @@ def _labels(inputs: ReportInputs) -> Listed:
     rows = []
     for label, name in cohort.label_names.items():
         volumes = volumes_ml(cohort.labels, label, cohort.spacing_mm)
-        labelled = (cohort.labels.flatten(1) > 0).any(1).numpy()
-        own = volumes[labelled]
+        holds = volumes > 0
+        own = volumes[holds]
+        parts = [int(holds[cohort.indices(split)].sum()) for split in ("train", "test")]
         median, low, high = (
             (float(np.median(own)), float(own.min()), float(own.max()))
             if len(own)
             else (float("nan"),) * 3
         )
-        rows.append([label, name, int(labelled.sum()), median, low, high])
+        rows.append([label, name, *parts, median, low, high])
     return listed(
-        "Labels and their volumes on the common grid, over all volumes with a known label map.",
-        ("label", "name", "volumes", "median mL", "smallest mL", "largest mL"),
+        "Labels, how many volumes contain each, and their size there on the common grid. What no"
+        " training volume contains cannot be learned.",
+        ("label", "name", "in training", "in test", "median mL", "smallest mL", "largest mL"),
         rows,
         "The cohort has no label maps: the task is to tell classes apart.",
     )
