@@ -6,7 +6,7 @@ import pytest
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import SplitConfig
 from dreamorph.volumes.records import frame, rows
-from dreamorph.volumes.splits import SPLITS, assign_splits, check_disjoint
+from dreamorph.volumes.splits import SPLITS, assign_splits, check_disjoint, check_members
 from dreamorph.volumes.validation import GOOD_COLUMNS
 
 
@@ -80,6 +80,15 @@ def test_the_smallest_cohorts(count):
     result = counts(assign_splits(table(count), SplitConfig()))
     assert result["train"] >= 1
     assert result["test"] >= 1
+
+
+def test_a_prior_needs_three_volumes_that_do_not_test():
+    check_members(assign_splits(table(4), SplitConfig()))
+    check_members(assign_splits(table(4, labelled=3), SplitConfig()))
+    with pytest.raises(CohortError, match=r"and 1 for testing: add unlabelled volumes$"):
+        check_members(assign_splits(table(3), SplitConfig()))
+    with pytest.raises(CohortError, match=r"add unlabelled volumes, or lower split.test_subjects$"):
+        check_members(assign_splits(table(4), SplitConfig(test_subjects=2)))
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,12 @@ def check_members(table: pd.DataFrame) -> None:
     counts = Counter(str(split) for split in table["split"])
     members = counts[TRAIN] + counts[UNLABELLED]
     if members < FEWEST_MEMBERS:
+        tested = table.loc[table["split"] == TEST, "subject"].nunique()
+        lower = ", or lower split.test_subjects" if tested > 1 else ""
         raise CohortError(
             f"how the anatomy varies is learned from at least {FEWEST_MEMBERS} volumes beside those"
             f" for testing, but there are {counts[TRAIN]} to train, {counts[UNLABELLED]} unlabelled"
-            f" and {counts[TEST]} for testing: add unlabelled volumes, or lower split.test_subjects"
+            f" and {counts[TEST]} for testing: add unlabelled volumes{lower}"
         )
 
 
