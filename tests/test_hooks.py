@@ -169,6 +169,20 @@ def test_a_run_of_the_last_step_only(project: Path) -> None:
     assert set(arms(project, parents(project)[-1])) == {"elastic", "dream"}
 
 
+def test_parameters_of_earlier_steps_are_not_shown_as_used(project: Path) -> None:
+    kedro_run(project)
+    bootstrap_project(project)
+    given = {"work": {"scale": 9.0}}
+    with KedroSession.create(project, runtime_params=given) as session:
+        session.run(node_names=["make_arms"])
+    first, second = parents(project)
+    assert "earlier_parameters" not in first.data.tags
+    assert first.data.params["log"] == "computed.txt"
+    assert second.data.tags["earlier_parameters"] == "log, work"
+    assert "log" not in second.data.params
+    assert second.data.params["work.scale"] == "9.0"  # of the arms it is true
+
+
 def test_a_misspelt_parameter_stops_the_run_first(project: Path) -> None:
     with pytest.raises(ParameterError, match=r"did you mean 'work\.items'\?"):
         kedro_run(project, work={"item": 3})

@@ -4,7 +4,7 @@ import importlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import mlflow
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
@@ -40,6 +41,9 @@ SQLITE = "sqlite:///"
 VERDICT, UNDECIDED = "verdict", "not_assessable"
 #: A tag, and the catalog entry that the report reads.
 COMMIT = "git_commit"
+#: Another tag and entry: groups of parameters whose steps were left to earlier runs.
+EARLIER = "earlier_parameters"
+_PARAMS = "params:"
 _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at .*>")
 
 
@@ -133,7 +137,13 @@ class TrackingHook(MlflowHook):
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Close runs of dead processes, open this one, log parameters and tags."""
+        """Close runs of dead processes, open this one, log parameters and tags.
+
+        Parameters that no step of this run takes are not logged: they shaped nothing of it.
+        """
+        pipelines.set_requested(None)
+        earlier = of_others(pipeline, pipelines.get("__default__", pipeline))
+        catalog[EARLIER] = earlier
         client = self.mlflow_config.server._mlflow_client
         name = self.mlflow_config.tracking.experiment.name
         experiment = client.get_experiment_by_name(name).experiment_id
@@ -156,11 +166,14 @@ class TrackingHook(MlflowHook):
                 COMMIT: self.commit,
                 "study": self.study,
                 "patients": self._patients(catalog),
+                **({EARLIER: ", ".join(earlier)} if earlier else {}),
                 **process_tags(),
             }
         )
         if "parameters" in catalog:
-            log_params(client, self.run_id, columns(catalog.load("parameters")))
+            unused = set(earlier) - set(groups(pipeline.nodes))
+            used = {k: v for k, v in catalog.load("parameters").items() if k not in unused}
+            log_params(client, self.run_id, columns(used))
 
     @hook_impl
     def before_node_run(
@@ -252,6 +265,21 @@ class TrackingHook(MlflowHook):
 def run_name(study: str, pipelines: str) -> str:
     """What a run is called: its study, and the pipelines where it is not all of them."""
     return study if pipelines in ("", "__default__") else f"{study}: {pipelines}"
+
+
+def groups(nodes: Iterable[Node]) -> list[str]:
+    """Groups of parameters that some nodes take, sorted."""
+    taken = {name for node in nodes for name in node.inputs if name.startswith(_PARAMS)}
+    return sorted({name.removeprefix(_PARAMS).partition(".")[0] for name in taken})
+
+
+def of_others(pipeline: Pipeline, whole: Pipeline) -> list[str]:
+    """Groups of parameters of the steps of the whole that a pipeline leaves out, sorted.
+
+    What it builds on was made by an earlier run, perhaps with other values of them.
+    """
+    own = {node.name for node in pipeline.nodes}
+    return groups(node for node in whole.nodes if node.name not in own)
 
 
 def parameters_model(package: str) -> type[BaseModel] | None:

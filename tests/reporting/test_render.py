@@ -237,6 +237,12 @@ def test_pairs_set_aside_are_counted_by_reason(light: ReportInputs) -> None:
     assert "folds in 12 voxels" in text
 
 
+def test_parameters_of_earlier_runs_are_marked(light: ReportInputs) -> None:
+    making = next(section for section in SECTIONS if section.key == "making")
+    assert making.build(light)["earlier"] == ""
+    assert making.build(replace(light, earlier=["cohort", "prior"]))["earlier"] == "cohort, prior"
+
+
 def test_labels_are_counted_where_they_are(light: ReportInputs) -> None:
     labels = light.cohort.labels.clone()
     labels[0:6][labels[0:6] == 2] = 0

@@ -58,6 +58,7 @@ class ReportInputs:
             `simulation.RegistrationError` as sequences, key `modes` those of
             `simulation.ModeRecovery`; either may be the record itself.
         parameters: of the run, nested.
+        earlier: groups of them whose steps were left to earlier runs.
         predictions: label maps `(D, H, W)` of the dream arm on the common grid by case, from which
             the worst cases are drawn.
     """
@@ -85,6 +86,7 @@ class ReportInputs:
     choice: Mapping[str, Any] = field(default_factory=dict)
     recovery: Mapping[str, Any] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Sequence[str] = ()
     predictions: Mapping[str, np.ndarray | torch.Tensor] | None = None
 
     @property

@@ -80,6 +80,7 @@ def write_report(
     report: ReportConfig,
     parameters: dict[str, Any],
     git_commit: str,
+    earlier: list[str],
 ) -> tuple[str, dict[str, bytes]]:
     """One self-contained page, and its pictures for the dashboard."""
     recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
@@ -90,6 +91,7 @@ def write_report(
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         version=__version__,
         git_commit=git_commit,
+        earlier=earlier,
         cohort=cohort,
         quarantine=quarantine,
         pairs=pair_table.assign(set_aside=pair_table["set_aside"].astype(object).fillna("")),

@@ -46,6 +46,7 @@ def create_pipeline() -> Pipeline:
                     "params:report",
                     "parameters",
                     "git_commit",
+                    "earlier_parameters",
                 ],
                 ["report", "pictures"],
                 name="write_report",

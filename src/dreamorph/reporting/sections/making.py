@@ -37,6 +37,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     """Versions and parameters."""
     return {
         "versions": _versions(inputs),
+        "earlier": ", ".join(inputs.earlier),
         "parameters": listed(
             "All parameters of the run.",
             ("parameter", "value"),
