@@ -156,10 +156,10 @@ def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
             for part in parts
         ]
         low, high = np.array(limits).T
+        several = all(part.index.get_level_values("draw").nunique() > 1 for part in parts)
+        error = [means - low, high - means] if several else None
         beside = np.array(ns) * 1.015 ** (place - len(shown) / 2)
-        axes.errorbar(
-            beside, means, [means - low, high - means], label=NAMES.get(arm, arm), capsize=2
-        )
+        axes.errorbar(beside, means, error, label=NAMES.get(arm, arm), capsize=2, marker=".")
     axes.set_xscale("log")
     axes.set_xticks(sorted(results["labelled"].unique()), sorted(results["labelled"].unique()))
     axes.minorticks_off()
