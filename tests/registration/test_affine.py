@@ -279,6 +279,13 @@ def test_shapes_in_much_empty_space_look_alike() -> None:
     assert float(hard_dice(fixed, (result.warp(moving) > 0.5).float())) > 0.9
 
 
+def test_real_shapes_look_alike(real_data: Path) -> None:
+    with np.load(real_data / "adrenalmnist3d_64.npz") as file:
+        shapes = torch.from_numpy(file["train_images"][:4]).float()[:, None]
+    result = register(shapes[:2], shapes[2:], RegistrationConfig(preset="fast", velocity=None))
+    assert result.failures == ("", "")
+
+
 @pytest.mark.usefixtures("real_data")
 def test_scans_of_different_parts_of_the_body_are_reported() -> None:
     """Of four CT pairs some end where no bone meets bone, and these are named, no others."""
