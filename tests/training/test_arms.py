@@ -109,6 +109,20 @@ def test_learned_warps_are_of_the_class_of_the_volume(material: Material) -> Non
     assert last[2] > 2 * last[0]
 
 
+def test_learned_warps_of_a_class_that_the_prior_lacks_are_those_of_the_others(
+    material: Material,
+) -> None:
+    """After failed registrations, or with few of a class held out, no member may be left of it."""
+    classes = ["a", "b"] * 3
+    members = list(material.prior.members)
+    prior = DeformationPrior().fit(material.prior.fields, EXTENT, members=members, classes=classes)
+    warps = LearnedWarps(prior, ["c"] * 6, SHAPE, (2.0,) * 3, 1.0)
+    velocity = warps.sample(torch.arange(6), torch.Generator().manual_seed(0))[1].velocity
+    assert velocity is not None
+    assert velocity.isfinite().all()
+    assert all(one.any() for one in velocity)
+
+
 def test_the_fraction_leaves_the_rest_unwarped(material: Material) -> None:
     _, velocity = drawn(replace(material, fraction=0.5), "elastic")
     still = [not one.any() for one in velocity]

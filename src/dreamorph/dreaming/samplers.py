@@ -158,7 +158,10 @@ class LearnedWarps:
         spacing_mm: Sequence[float],
         energy: float,
     ) -> None:
-        """`classes` of the training volumes, by row; `energy` in mm^2 per voxel, over all axes."""
+        """`classes` of the training volumes, by row; `energy` in mm^2 per voxel, over all axes.
+
+        Volumes of a class of which the prior has no member deviate as those of the others do.
+        """
         self.prior, self.shape, self.spacing_mm = prior, tuple(shape), tuple(spacing_mm)
         self.classes = list(classes)
         self.scale = math.sqrt(energy / prior.energy())
@@ -181,7 +184,9 @@ class LearnedWarps:
     def _deviation(self, cls: str | None, seed: int) -> torch.Tensor:
         """The deviation of a class that belongs to a seed, drawn once."""
         if (cls, seed) not in self._drawn:
-            drawn = self.prior.draw(seed, cls).field - self.prior.mean(cls)
+            names = self.prior.class_names
+            known = cls if cls in names else names[seed % len(names)]
+            drawn = self.prior.draw(seed, known).field - self.prior.mean(known)
             if (len(self._drawn) + 1) * drawn.nbytes > POOL_BYTES:
                 return drawn
             self._drawn[cls, seed] = drawn
