@@ -85,13 +85,14 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     rng = np.random.default_rng(0)
     found = _worth(own, arm)
     again = [_worth(_resampled(own, rng), arm) for _ in range(BOOTSTRAPS // 4)]
+    ns = own.index.get_level_values("labelled").unique()
     rows = []
     for labelled, (lead, reached) in found.items():
-        shown = [f"{lead:+.4f}", _place(reached, found)]
+        shown = [f"{lead:+.4f}", _place(reached, ns)]
         if own.loc[labelled].index.get_level_values("draw").nunique() > 1:
             leads, places = np.array([one[labelled] for one in again if labelled in one]).T
             low, high = np.percentile(leads, [2.5, 97.5])
-            first, last = (_place(place, found) for place in _quantiles(places))
+            first, last = (_place(place, ns) for place in _quantiles(places))
             shown = [f"{shown[0]} ({low:+.4f} to {high:+.4f})", f"{shown[1]} ({first} to {last})"]
         title = f"{NAMES.get(arm, arm)} - random warps"
         rows.append({"n": labelled, title: shown[0], "worth n": shown[1]})

@@ -47,7 +47,7 @@ from dreamorph.training.tuning import Candidate
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.preprocess import preprocess
 from dreamorph.volumes.scan import scan
-from dreamorph.volumes.splits import assign_splits
+from dreamorph.volumes.splits import FEWEST_TRAINED, assign_splits
 from dreamorph.volumes.validation import validate
 
 
@@ -195,8 +195,14 @@ def prepare(cohort: Cohort, given: Parameters) -> Prepared:
     table = registering.judge_pairs(cohort, alignment, plan, affine, pairs)
     prior, _ = learn_prior(cohort, alignment, table, pairs, given.prior)
     recipes = dream.plan_dreams(cohort, prior, table, given.dreaming, given.audit)
-    judged = Kept().with_all(dream.judge_dreams(cohort, prior, recipes, table, given.audit, Kept()))
+    judged = Kept()
+    if can_dream(cohort):
+        found = dream.judge_dreams(cohort, prior, recipes, table, given.audit, Kept())
+        judged = judged.with_all(found)
+    else:
+        recipes = recipes.head(0)
     count = FOLDS if given.tuning.folds is None else given.tuning.folds
+    count = count if can_dream(cohort) else 0  # one subject cannot be held out
     folds = Folds(
         cohort, alignment, table, pairs, _settings(given),
         len(folds_of(cohort, count, given.tuning.seed)),
@@ -209,7 +215,13 @@ def prepare(cohort: Cohort, given: Parameters) -> Prepared:
             parts.append(Fold(held_out, None, ()))
         else:
             parts.append(Fold(held_out, material.prior, material.recipes))
-    return Prepared(prior, dream.collect_dreams(recipes, judged), tuple(parts))
+    dreams = dream.collect_dreams(recipes, judged) if judged else recipes.assign(accepted=True)
+    return Prepared(prior, dreams, tuple(parts))
+
+
+def can_dream(cohort: Cohort) -> bool:
+    """Whether there are label maps of two subjects, without which the gate has no range."""
+    return cohort.table.loc[cohort.indices("train"), "subject"].nunique() >= FEWEST_TRAINED
 
 
 def plain(cohort: Cohort, given: Parameters) -> tuple[pd.DataFrame, list[torch.Tensor]]:

@@ -27,11 +27,10 @@ from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.training.config import ArmName
 from dreamorph.training.tuning import SCALED, choose
+from dreamorph.volumes.splits import FEWEST_TRAINED
 
 PAGE = ROOT / "docs" / "evidence.md"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
-#: Labelled volumes that a prior can be learned from, and a gate set.
-FEWEST = 3
 #: Trained first what the question is about.
 TRAINED: tuple[ArmName, ...] = ("elastic", "learned", "dream", "classic", "none")
 KEYS = ["labelled", "draw", "steps", "arm", "energy", "seed", "case", "subject"]
@@ -100,11 +99,17 @@ class Study:
 STUDIES = {
     study.name: study
     for study in (
-        Study("hippocampus", "Task04_Hippocampus", (3, 5, 10, 20)),
+        Study("hippocampus", "Task04_Hippocampus", (1, 3, 5, 10, 20)),
         Study("ct", "Dataset040_STS_CT", (3, 5), counts=(2, "bone")),
         Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
     )
 }
+
+
+def arms_of(labelled: int) -> list[ArmName]:
+    """The arms that can be trained with as many labelled volumes."""
+    dreams = labelled >= FEWEST_TRAINED
+    return [arm for arm in TRAINED if dreams or arm != "dream"]
 
 
 def known(file: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -182,7 +187,7 @@ class Progress:
         """Whether the tables hold all of a draw; its files need not be there then."""
         own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
         trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
-        wanted = {(arm, seed) for arm in TRAINED for seed in range(self.options.seeds)}
+        wanted = {(arm, seed) for arm in arms_of(labelled) for seed in range(self.options.seeds)}
         if Piece("plain", labelled, draw) not in own or not wanted <= trained:
             return False
         return not self._missing(self._to_train(labelled, draw))
@@ -200,7 +205,7 @@ class Progress:
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:
         energies, _ = self._chosen(labelled, draw)
         for seed in range(self.options.seeds):
-            for arm in TRAINED:
+            for arm in arms_of(labelled):
                 energy = energies[arm] if arm in SCALED else 0.0
                 yield Piece("train", labelled, draw, arm, energy, 0, seed)
 
@@ -251,10 +256,8 @@ def main(arguments: list[str] | None = None) -> None:
     study = STUDIES[options.data]
     options.steps = options.steps or study.parameters.training.steps
     labelled = options.labelled or study.labelled
-    if min(labelled) < FEWEST:
-        raise SystemExit(
-            f"{min(labelled)} labelled volumes: nothing can be dreamed of under {FEWEST}"
-        )
+    if min(labelled) < 1:
+        raise SystemExit(f"{min(labelled)} labelled volumes: nothing can be learned of under one")
     progress = Progress(study, options)
     progress.complete([(n, d) for d in range(options.draws) for n in labelled])
     results = progress.scores()

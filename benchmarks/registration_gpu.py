@@ -1,17 +1,19 @@
 """How many pairs a second a GPU registers, and how far that is from what its memory allows.
 
     python -m benchmarks.registration_gpu --write
+    python -m benchmarks.registration_gpu --operations 256
 
 The hippocampus pairs of `benchmarks.registration`, as they are and brought to 128^3, repeated until
 a batch is full, all from one affine map of ours. FireANTs runs beside ours where it is installed.
-Where there is no GPU the command says so in one line.
+Where there is no GPU the command says so in one line. The second command prints what a batch of so
+many pairs spends its time on.
 """
 
 import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -45,6 +47,8 @@ BATCHES, LARGE_BATCHES = (1, 8, 64, 256), (1, 4, 16)
 #: Iterations of FireANTs' greedy at factors 4, 2, 1: of its own example, and about twice as many.
 ITERATIONS = ((100, 50, 20), (200, 100, 50))
 REPEATS = 3
+#: Operations that are listed, the longest first.
+LISTED = 20
 DEVICE = "cuda"
 
 #: Registers a batch: where the fixed voxels lie in the moving volumes.
@@ -80,22 +84,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--development", action="store_true", help="pairs for choosing parameters")
     for name, sizes_of in (("--batches", BATCHES), ("--large-batches", LARGE_BATCHES)):
         parser.add_argument(name, type=_numbers, default=sizes_of, help="pairs at once, as 1,8")
+    parser.add_argument("--operations", type=int, help="pairs of which to list the operations")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device on this machine: nothing was measured")
+    found = load_pairs("hippocampus", options.pairs, options.development)
+    if options.operations:
+        (batch,) = batches_of(found, [options.operations])
+        sys.stdout.write(as_markdown(operations(batch, RegistrationConfig(affine=None))) + "\n")
+        return
     bandwidth, arithmetic = memory_bandwidth(), arithmetic_rate()
     rows = []
     wanted = (options.batches, options.large_batches)
-    found = load_pairs("hippocampus", options.pairs, options.development)
     for pairs, batches in zip(sizes(found), wanted, strict=True):
-        affine = register(
-            pairs.fixed.images, pairs.moving.images, RegistrationConfig(velocity=None), None, None,
-            pairs.fixed.masks, pairs.moving.masks, pairs.spacing_mm,
-        ).affine  # fmt: skip
-        for size in batches:
-            places = [k % len(pairs) for k in range(size)]
-            batch = Batch(pairs, places, affine[places])
+        for batch in batches_of(pairs, batches):
             for row in measured(batch, bandwidth, arithmetic):
                 sys.stderr.write(f"{row}\n")
                 rows.append(row)
@@ -109,6 +112,17 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.write(text)
     if options.write:
         write_section(PAGE, "gpu", text)
+
+
+def batches_of(pairs: Pairing, sizes: Sequence[int]) -> Iterator[Batch]:
+    """The pairs, repeated until a batch is full, for every size."""
+    affine = register(
+        pairs.fixed.images, pairs.moving.images, RegistrationConfig(velocity=None), None, None,
+        pairs.fixed.masks, pairs.moving.masks, pairs.spacing_mm,
+    ).affine  # fmt: skip
+    for size in sizes:
+        places = [k % len(pairs) for k in range(size)]
+        yield Batch(pairs, places, affine[places])
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -207,6 +221,25 @@ def unrecorded(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
         return ours(batch, config)
     finally:
         svf.RECORDED_VOXELS = usual
+
+
+def operations(batch: Batch, config: RegistrationConfig) -> pd.DataFrame:
+    """What the second of two registrations, no step recorded, spends its device's time on."""
+    unrecorded(batch, config)
+    with torch.profiler.profile() as seen:
+        unrecorded(batch, config)
+    on_gpu = batch.volumes[0].is_cuda
+    spent = {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total, event)
+        for event in seen.key_averages()
+        if event.key.startswith("aten::")
+    }
+    total = sum(time for time, _ in spent.values())
+    rows = [
+        {"operation": name, "calls": event.count, "share, %": f"{100 * time / total:.1f}"}
+        for name, (time, event) in sorted(spent.items(), key=lambda item: -item[1][0])
+    ]
+    return pd.DataFrame(rows).head(LISTED)
 
 
 def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:

@@ -6,7 +6,7 @@ import torch
 from benchmarks import registration_gpu
 from benchmarks.cohorts import Pairing, Side
 from benchmarks.measures import judge
-from benchmarks.registration_gpu import Batch, floor, judged, ours
+from benchmarks.registration_gpu import Batch, floor, judged, operations, ours
 from benchmarks.tools import Outcome, grid_of
 from dreamorph.registration import RegistrationConfig, VelocityConfig
 from dreamorph.spatial import identity_affine
@@ -66,3 +66,8 @@ def test_what_is_timed_on_a_gpu_registers_and_is_judged(
     points = ours(batch, config)
     assert points.shape == (2, 3, *SHAPE)
     assert float(judged(batch, points)["Dice"]) > 0.8
+    listed = operations(batch, config)
+    shares = listed["share, %"].astype(float)
+    assert list(shares) == sorted(shares, reverse=True)
+    assert 90 < shares.sum() <= 100.5
+    assert "aten::grid_sampler_3d" in set(listed["operation"])

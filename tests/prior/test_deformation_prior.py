@@ -32,9 +32,10 @@ def test_the_cosine_basis_is_orthonormal_and_complete_within_its_band() -> None:
     assert fields.square().sum() == pytest.approx(float(coefficients.square().sum()))
 
 
-def test_a_sobolev_spectrum_is_found_again() -> None:
-    frequency = torch.linspace(0.001, 0.2, 4000, dtype=torch.float64)
-    truth = 3.0 * (1 + (20.0 * frequency) ** 2) ** -2.0
+@pytest.mark.parametrize("size", [1.0, 0.01, 100.0])
+def test_a_sobolev_spectrum_is_found_again(size: float) -> None:
+    frequency = torch.linspace(0.001, 0.2, 4000, dtype=torch.float64) / size
+    truth = 3.0 * (1 + (20.0 * size * frequency) ** 2) ** -2.0
     generator = torch.Generator().manual_seed(0)
     seen = truth * torch.randn(4000, generator=generator, dtype=torch.float64).square()
     assert (sobolev_spectrum(frequency, seen) / truth).log().abs().max() < 0.3
@@ -116,6 +117,12 @@ def test_a_prior_that_could_not_be_learned_says_that_it_is_not_fitted() -> None:
 def test_shares_of_the_residual_are_between_none_and_all(shrinkages: tuple[float, ...]) -> None:
     with pytest.raises(ValidationError, match="shrinkages"):
         PriorConfig(shrinkages=shrinkages)
+
+
+def test_lengths_of_a_localisation_are_above_nothing() -> None:
+    assert PriorConfig(localisations=()).localisations == ()
+    with pytest.raises(ValidationError, match="localisations"):
+        PriorConfig(localisations=(0.5, 0.0))
 
 
 def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:

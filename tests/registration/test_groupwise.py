@@ -63,9 +63,15 @@ def test_a_small_budget_still_leaves_one_piece() -> None:
     assert nx.is_connected(nx.Graph(list(zip(plan.fixed, plan.moving, strict=True))))
 
 
-def test_one_labelled_volume_is_too_few() -> None:
-    with pytest.raises(CohortError, match="two labelled"):
-        choose_pairs([3], [1, 2], [None] * 4, PairingConfig())
+def test_one_labelled_volume_is_paired_with_every_other() -> None:
+    plan = choose_pairs([3], [1, 2], [None] * 4, PairingConfig())
+    assert list(zip(plan.fixed, plan.moving, strict=True)) == [(3, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("rows", [([], [1, 2]), ([3], [])])
+def test_nothing_to_pair_is_said(rows: tuple[list[int], list[int]]) -> None:
+    with pytest.raises(CohortError, match=r"got \d labelled and \d unlabelled"):
+        choose_pairs(*rows, [None] * 4, PairingConfig())
 
 
 def test_volumes_are_brought_to_the_common_space_a_few_at_a_time(

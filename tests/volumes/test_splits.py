@@ -91,6 +91,12 @@ def test_a_prior_needs_three_volumes_that_do_not_test():
         check_members(assign_splits(table(4), SplitConfig(test_subjects=2)))
 
 
+def test_one_labelled_subject_cannot_teach_how_subjects_differ():
+    split = assign_splits(table(5, labelled=2), SplitConfig())
+    with pytest.raises(CohortError, match=r"at least 2 labelled training subjects .* there is 1"):
+        check_members(split)
+
+
 @pytest.mark.parametrize(
     "config",
     [

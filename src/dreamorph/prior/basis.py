@@ -9,6 +9,10 @@ import torch
 from dreamorph.spatial.smoothing import apply_along
 
 
+#: Lengths of a spectrum that are tried, per power of ten.
+DECADE = 12
+
+
 @dataclass(frozen=True)
 class CosineBasis:
     """Orthonormal cosines (DCT-II) along each axis, up to a finest wavelength.
@@ -78,7 +82,7 @@ def sobolev_spectrum(frequency: torch.Tensor, power: torch.Tensor) -> torch.Tens
     """
     power = power.double().clamp(min=1e-12)
     best, best_loss = torch.full_like(power, float(power.mean())), math.inf
-    for length in torch.logspace(0.3, 2.3, 25, dtype=torch.float64):
+    for length in _lengths(frequency):
         for exponent in (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0):
             shape = (1 + (length * frequency) ** 2) ** -exponent
             scale = (power / shape).mean()
@@ -86,6 +90,17 @@ def sobolev_spectrum(frequency: torch.Tensor, power: torch.Tensor) -> torch.Tens
             if loss < best_loss:
                 best, best_loss = scale * shape, loss
     return best
+
+
+def _lengths(frequency: torch.Tensor) -> torch.Tensor:
+    """Lengths to try, in mm: of 2 to 200, and on to where the spectrum is white, or a power law."""
+    known = frequency[frequency > 0]
+    first, last = 0, DECADE * 2
+    if len(known):
+        white, law = 0.1 / float(known.max()), 10 / float(known.min())
+        first = min(first, math.floor(DECADE * (math.log10(white) - 0.3)))
+        last = max(last, math.ceil(DECADE * (math.log10(law) - 0.3)))
+    return 10 ** (0.3 + torch.arange(first, last + 1, dtype=torch.float64) / DECADE)
 
 
 def cosines(size: int, kept: int) -> torch.Tensor:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from dreamorph.config import Config
 
+#: More than nothing.
+Positive = Annotated[float, Field(gt=0)]
 #: More than nothing and less than all.
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -31,7 +33,7 @@ class PriorConfig(Config):
     wavelength_voxels: float = Field(default=8.0, ge=2)
     class_pooling: float = Field(default=4.0, ge=0)
     affine_shrinkage: float = Field(default=0.2, ge=0, le=1)
-    localisations: tuple[float, ...] = (0.5, 0.35, 0.25, 0.18, 0.13)
+    localisations: tuple[Positive, ...] = (0.5, 0.35, 0.25, 0.18, 0.13)
     shrinkages: tuple[Share, ...] = Field(
         default=(0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1
     )

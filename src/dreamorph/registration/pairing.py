@@ -47,11 +47,12 @@ def choose_pairs(
         Columns fixed, moving, kind (`labelled` or `unlabelled`), sorted and without repeats.
 
     Raises:
-        CohortError: fewer than two labelled volumes.
+        CohortError: no labelled volume, or one and no other.
     """
-    if len(labelled) < 2:
+    if not labelled or len(labelled) + len(unlabelled) < 2:
         raise CohortError(
-            f"registration needs two labelled training volumes at least, got {len(labelled)}"
+            "registration needs a labelled training volume and another one, labelled or not, got"
+            f" {len(labelled)} labelled and {len(unlabelled)} unlabelled"
         )
     generator = np.random.default_rng(config.seed)
     groups: dict[str | None, list[int]] = {}

@@ -19,6 +19,8 @@ TRAIN, UNLABELLED, TEST = SPLITS = ("train", "unlabelled", "test")
 UNUSED = "unused"
 #: Volumes that a prior can be learned from, labelled or not.
 FEWEST_MEMBERS = 3
+#: Subjects among them that are labelled.
+FEWEST_TRAINED = 2
 SPLIT_COLUMNS = (*GOOD_COLUMNS, "labelled")
 
 Quota = dict[str, int]
@@ -81,7 +83,17 @@ def check_disjoint(table: pd.DataFrame) -> None:
 
 
 def check_members(table: pd.DataFrame) -> None:
-    """Raise CohortError where too few volumes train or are unlabelled to learn a prior from."""
+    """Raise CohortError where too few volumes train or are unlabelled to learn a prior from.
+
+    Dreams are held against how labels differ between subjects, so two at least have to train.
+    """
+    trained = table.loc[table["split"] == TRAIN, "subject"].nunique()
+    if trained < FEWEST_TRAINED:
+        raise CohortError(
+            f"dreams are judged by how at least {FEWEST_TRAINED} labelled training subjects differ,"
+            f" but there is {trained}: add labelled volumes, raise split.train_subjects or lower"
+            " split.test_subjects"
+        )
     counts = Counter(str(split) for split in table["split"])
     members = counts[TRAIN] + counts[UNLABELLED]
     if members < FEWEST_MEMBERS:
