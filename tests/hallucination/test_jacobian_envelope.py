@@ -79,6 +79,27 @@ def test_envelope_is_the_full_range(world):
     assert not inside_envelope(envelope, 0.0, 0.0, np.array([0.0, np.nan]))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_label_of_one_case_alone_keeps_its_size(world):
+    reals = world.evidence.reals
+    labels = reals.labels.clone()
+    labels[1:][labels[1:] == 2] = 0
+    for cases in (2, len(reals.cases)):
+        some = replace(
+            reals,
+            images=reals.images[:cases],
+            labels=labels[:cases],
+            masks=reals.masks[:cases],
+            cases=reals.cases[:cases],
+            subjects=reals.subjects[:cases],
+            classes=reals.classes[:cases],
+        )
+        envelope = fit_envelope(some, world.evidence.pairs)
+        assert envelope.log_ratio[:, 1].tolist() == [0.0, 0.0]
+        assert inside_envelope(envelope, 0.0, 0.0, np.zeros(2))
+        assert not inside_envelope(envelope, 0.0, 0.0, np.array([0.0, 0.01]))
+
+
 def test_folded_pairs_do_not_widen_the_envelope(world):
     pairs = world.evidence.pairs.copy()
     pairs.loc[0, "log_jacobian_min"] = float("-inf")

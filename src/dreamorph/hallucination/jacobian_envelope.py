@@ -74,6 +74,8 @@ def log_ratios(volumes: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def fit_envelope(reals: Reals, pairs: pd.DataFrame) -> Envelope:
     """Full range over the real pairs.
 
+    A label that no two real cases show has no range: it may not grow or shrink at all.
+
     Raises:
         DreamError: no usable pair, or real cases of one subject only.
     """
@@ -89,6 +91,7 @@ def fit_envelope(reals: Reals, pairs: pd.DataFrame) -> Envelope:
             "real cases: expected labelled cases of at least two subjects for the range of label "
             f"volumes, got {len(set(reals.subjects))}"
         )
+    ratios = np.where(np.isnan(ratios).all(axis=0), 0.0, ratios)
     log_ratio = (
         np.stack([np.nanmin(ratios, axis=0), np.nanmax(ratios, axis=0)])
         if len(ratios)
