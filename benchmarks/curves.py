@@ -14,11 +14,11 @@ ARMS = (
 NAMES = {
     "atlas": "multi-atlas fusion",
     "shape_features": "plain classifier on shape features",
-    "elastic": "tuned random warps",
+    "elastic": "random warps",
     "learned": "warps in learned directions",
     "dream": "dreams",
     "gated": "what tuning recommends",
-    "elastic+atlas": "tuned random warps, averaged with fusion",
+    "elastic+atlas": "random warps, averaged with fusion",
     "learned+atlas": "warps in learned directions, averaged with fusion",
     "dream+atlas": "dreams, averaged with fusion",
     "gated+atlas": "what tuning recommends, averaged with fusion",
@@ -70,13 +70,13 @@ def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
 
 
 def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
-    """How many labelled volumes tuned random warps need to come as far as an arm at n.
+    """How many labelled volumes random warps need to come as far as an arm at n.
 
     The lead of an arm is that within draws. The curve of the random warps rises from one n to the
     next by its mean rise within the draws that have both, since those of a larger n may be fewer
     (a draw's volumes at n are among its volumes at any larger n), and is joined by straight lines
-    over log n. Beyond its ends there is no answer but "under" or "over". Intervals are of a
-    bootstrap over draws and, within them, seeds; a single draw has none.
+    over log n. Beyond its ends there is no answer but "under" or "over", and none where it does not
+    rise. Intervals are of a bootstrap over draws and, within them, seeds; a single draw has none.
     """
     scores = per_draw(results, measure).unstack("arm")
     if RANDOM not in scores:
@@ -92,15 +92,21 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
         if own.loc[labelled].index.get_level_values("draw").nunique() > 1:
             leads, places = np.array([one[labelled] for one in again if labelled in one]).T
             low, high = np.percentile(leads, [2.5, 97.5])
-            first, last = (_place(place, ns) for place in _quantiles(places))
-            shown = [f"{shown[0]} ({low:+.4f} to {high:+.4f})", f"{shown[1]} ({first} to {last})"]
+            shown[0] += f" ({low:+.4f} to {high:+.4f})"
+            places = places[~np.isnan(places)]
+            if len(places) and not np.isnan(reached):
+                first, last = (_place(place, ns) for place in _quantiles(places))
+                shown[1] += f" ({first} to {last})"
         title = f"{NAMES.get(arm, arm)} - random warps"
         rows.append({"n": labelled, title: shown[0], "worth n": shown[1]})
     return pd.DataFrame(rows)
 
 
 def _worth(scores: pd.DataFrame, arm: str) -> dict[int, tuple[float, float]]:
-    """For each n the lead of an arm, and the n that random warps need: 0 or inf beyond the ends."""
+    """For each n the lead of an arm, and the n that random warps need: 0 or inf beyond the ends.
+
+    NaN where the curve of the random warps does not rise.
+    """
     means = scores.groupby(level=["labelled", "draw"]).mean()
     random = means[RANDOM].unstack("labelled")
     leads = (means[arm] - means[RANDOM]).groupby(level="labelled").mean()
@@ -114,7 +120,7 @@ def _worth(scores: pd.DataFrame, arm: str) -> dict[int, tuple[float, float]]:
         score = height + leads[n]
         if np.isfinite(score):
             at = np.exp(np.interp(score, curve, np.log(ns), left=-np.inf, right=np.inf))
-            found[int(n)] = float(leads[n]), float(at)
+            found[int(n)] = float(leads[n]), float(at) if len(ns) > 1 else np.nan
     return found
 
 
@@ -136,6 +142,8 @@ def _quantiles(places: np.ndarray) -> np.ndarray:
 
 
 def _place(reached: float, ns: Collection[int]) -> str:
+    if np.isnan(reached):
+        return "-"
     if not 0 < reached < np.inf:
         return f"under {min(ns)}" if reached == 0 else f"over {max(ns)}"
     return f"{reached:.1f}"

@@ -1,4 +1,4 @@
-"""Digits: 6,000 with dreams against 60,000 without, and against 6,000 with tuned random warps.
+"""Digits: 6,000 with dreams against 60,000 without, and against 6,000 with random warps.
 
     python -m benchmarks.mnist --seeds 10 --write
 

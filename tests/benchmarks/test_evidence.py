@@ -17,6 +17,7 @@ from benchmarks.evidence import (
     Progress,
     Study,
     add,
+    arms_of,
 )
 from benchmarks.pieces import Piece, Workshop
 
@@ -118,6 +119,23 @@ def test_a_curve_rises_within_draws_though_easy_ones_lack_its_end() -> None:
 def test_where_a_curve_does_not_rise_its_first_place_counts() -> None:
     table = results(elastic=[0.80, 0.79, 0.84], gated=[0.80, 0.79, 0.84])
     assert worth(table, "gated").set_index("n").loc[3, "worth n"].startswith("3.0 ")
+
+
+def test_where_no_curve_rises_nothing_is_worth_more_or_fewer_volumes() -> None:
+    table = results(elastic=[0.80, 0.79, 0.78], dream=[0.81, 0.82, 0.79])
+    assert worth(table, "dream")["worth n"].to_list() == ["-", "-", "-"]
+    assert worth(table.query("labelled == 3"), "dream")["worth n"].to_list() == ["-"]
+
+
+def test_ends_are_those_of_the_random_warps_where_an_arm_lacks_some() -> None:
+    """One labelled volume cannot be dreamed from: dreams begin at six."""
+    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.0, 0.79, 0.85])
+    table = table[(table["arm"] != "dream") | (table["labelled"] > 3)]
+    found = worth(table, "dream").set_index("n")["worth n"]
+    assert found.index.to_list() == [6, 12]
+    assert found[6].startswith("under 3")
+    assert "dream" not in arms_of(1)
+    assert set(arms_of(1)) | {"dream"} == set(arms_of(3))
 
 
 def test_intervals_of_what_an_arm_is_worth_are_those_of_its_draws() -> None:
