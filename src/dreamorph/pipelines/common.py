@@ -32,6 +32,15 @@ def trusted(pair_table: pd.DataFrame) -> pd.DataFrame:
     return pair_table[reason.isna() | (reason == "")]
 
 
+def velocities_of(pairs: Items, keys: Sequence[str]) -> torch.Tensor:
+    """Velocities `(P, ndim, *coarse)` of pairs, read one after the other into their place."""
+    first = pairs[keys[0]]["velocity"]
+    velocities = first.new_empty(len(keys), *first.shape)
+    for row, key in enumerate(keys):
+        velocities[row] = pairs[key]["velocity"]
+    return velocities
+
+
 def sources_of(cohort: Cohort) -> Reals:
     """The labelled training volumes: dreams are warps of those that the prior knows.
 

@@ -8,7 +8,6 @@ import torch
 
 from dreamorph.spatial.smoothing import apply_along
 
-
 #: Lengths of a spectrum that are tried, per power of ten.
 DECADE = 12
 

@@ -3,10 +3,9 @@
 import logging
 
 import pandas as pd
-import torch
 
 from dreamorph.errors import PriorError
-from dreamorph.pipelines.common import Items, classes_of, task_of, trusted
+from dreamorph.pipelines.common import Items, classes_of, task_of, trusted, velocities_of
 from dreamorph.prior import DeformationPrior, PriorConfig, largest_group, solve_population
 from dreamorph.prior.basis import CosineBasis
 from dreamorph.registration.groupwise import Alignment, member_rows
@@ -57,7 +56,7 @@ def fit_to(
         raise PriorError(f"a prior needs {_FEWEST_MEMBERS} volumes that pairs join")
     place = {member: row for row, member in enumerate(kept)}
     population = solve_population(
-        torch.stack([pairs[key]["velocity"] for key in used["key"]]),
+        velocities_of(pairs, list(used["key"])),
         [place[member] for member in used["fixed"]],
         [place[member] for member in used["moving"]],
         len(kept),

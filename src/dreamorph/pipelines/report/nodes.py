@@ -11,7 +11,14 @@ from pydantic import BaseModel
 from dreamorph import __version__
 from dreamorph.datasets.simulated import SimulatedFolder
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
+from dreamorph.pipelines.common import (
+    Items,
+    replay,
+    sources_of,
+    task_of,
+    trusted,
+    velocities_of,
+)
 from dreamorph.pipelines.ingest.nodes import is_simulated
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import Alignment, Group
@@ -175,7 +182,7 @@ def _whole_maps(
     """Maps of pairs between the volumes' own grids."""
     return SpatialTransform(
         torch.linalg.inv(alignment.affines[list(table["fixed"])]),
-        torch.stack([pairs[key]["velocity"] for key in table["key"]]),
+        velocities_of(pairs, list(table["key"])),
         alignment.affines[list(table["moving"])],
         cohort.shape,
         cohort.spacing_mm,
