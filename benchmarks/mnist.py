@@ -60,7 +60,7 @@ AFFINE = AffineWarpConfig(rotation_deg=10.0, log_scale=0.1, shear=0.1, shift_mm=
 #: What may be chosen: for random warps, alone or on top of dreams, energy (pixels^2) and width
 #: (pixels), for dreams alone the scale; for all, affine maps or none.
 RANDOM = tuple(itertools.product((0.5, 1.5, 4.0, 10.0), (1.5, 2.0, 3.0), (False, True)))
-DREAMT = tuple(itertools.product((0.4, 0.7, 1.0, 1.4), (False, True)))
+DREAMT = tuple(itertools.product((0.4, 0.7, 1.0), (False, True)))
 #: Random warps on top of dreams of that scale.
 BOTH = tuple(itertools.product((0.5, 1.5), (2.0, 3.0), (False, True)))
 SCALE_BELOW = 0.7
