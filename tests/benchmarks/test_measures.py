@@ -66,8 +66,9 @@ def test_what_is_timed_on_a_gpu_registers_and_is_judged(
     points = ours(batch, config)
     assert points.shape == (2, 3, *SHAPE)
     assert float(judged(batch, points)["Dice"]) > 0.8
+    monkeypatch.setattr(registration_gpu, "LISTED", 10**6)
     listed = operations(batch, config)
     shares = listed["share, %"].astype(float)
     assert list(shares) == sorted(shares, reverse=True)
-    assert 90 < shares.sum() <= 100.5
+    assert shares.sum() == pytest.approx(100, abs=0.05 * len(shares))  # each is rounded
     assert "aten::grid_sampler_3d" in set(listed["operation"])
