@@ -107,7 +107,7 @@ def test_the_loss_has_the_gradient_it_claims(similarity: str, shape: tuple[int, 
     )
     how = VelocityConfig(factor=1)
     config = RegistrationConfig(similarity=similarity, velocity=how)
-    level = _Level(pairs, identity_affine(1, ndim), config, how)
+    level = _Level(pairs, identity_affine(1, ndim), config, how, shape)
     level.points = level.points.double()
     # off the lattice, where linear interpolation has no kinks
     raw = 0.35 + 0.1 * torch.randn(1, ndim, *shape, generator=generator, dtype=torch.float64)

@@ -28,8 +28,8 @@ def test_a_margin_of_padding_leaves_the_loss_as_it_was() -> None:
         volumes = [comparable(pad(v, around), inside) for v in (fixed, moving)]
         edges = tuple(float(n + 2 * width) for n in shape)
         pairs = Pairs(*volumes, inside, inside, None, None, edges)
-        level = _Level(pairs, identity_affine(2, 3), config, how)
-        return level.loss(pad(raw, [width // 2] * 6))
+        wide = pad(raw, [width // 2] * 6)
+        return _Level(pairs, identity_affine(2, 3), config, how, wide.shape[2:]).loss(wide)
 
     # up to the one difference less than voxels that there is along each axis of a grid
     assert torch.allclose(loss(0), loss(margin), atol=0.03)

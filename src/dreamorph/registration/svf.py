@@ -1,5 +1,6 @@
 """Batched deformable registration by gradient descent on a smoothed velocity field."""
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from dreamorph.registration.config import RegistrationConfig, VelocityConfig
 from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
+from dreamorph.registration.roughness import Roughness
 from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import coarse_shape, points_like, resample, sample
 from dreamorph.spatial.smoothing import gaussian_smooth
@@ -40,7 +42,7 @@ def register_velocity(
     raw = torch.zeros(batch, ndim, *smallest, device=pairs.fixed.device)
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
-        level = _Level(pairs.at(factor), affine, config, how)
+        level = _Level(pairs.at(factor), affine, config, how, raw.shape[2:])
         small = batch * prod(level.pairs.shape) < RECORDED_VOXELS
         raw = minimise(raw, level.loss, step_mm, iterations, record=small)
     return gaussian_smooth(raw, how.sigma)
@@ -50,7 +52,8 @@ class _Level:
     """One resolution of the pyramid.
 
     The loss is computed on the box that the fixed masks of the batch span. What lies beyond has no
-    weight in it, and padding, shared by all pairs, may be half of the grid.
+    weight in it, and padding, shared by all pairs, may be half of the grid. `nodes` is the shape of
+    the velocity.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class _Level:
         affine: torch.Tensor,
         config: RegistrationConfig,
         how: VelocityConfig,
+        nodes: Sequence[int],
     ) -> None:
         self.pairs, self.affine, self.config = pairs, affine, how
         stride = 2 if min(pairs.shape) >= 32 else 1
@@ -71,16 +75,17 @@ class _Level:
         )
         # padding adds nothing to roughness: its mean over the grid is for the share with content
         self.filled = pairs.fixed_mask.flatten(1).mean(1).clamp(min=1e-6)
-        self.bending = torch.full((len(pairs),), how.bending, device=pairs.fixed.device)
+        bending = pairs.fixed.new_full((1,), how.bending)
         self.label_weight = 0.0 if pairs.fixed_labels is None else config.label_weight
         self.moving = pairs.moving
         if self.label_weight > 0 and pairs.fixed_labels is not None:
             assert pairs.moving_labels is not None
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
             either = (pairs.fixed_labels + pairs.moving_labels).flatten(1).any(dim=1)
-            self.bending = torch.where(either, how.guided_bending, self.bending)
+            bending = torch.where(either, how.guided_bending, bending)
             self.within = pairs.fixed_mask[self.box]
             self.fixed_labels = pairs.fixed_labels[self.box] * self.within
+        self.roughness = Roughness(nodes, pairs.extent_mm, how.diffusion, bending)
 
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""
@@ -92,28 +97,4 @@ class _Level:
         if self.label_weight > 0:
             overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
             loss = loss + self.label_weight * (1 - overlap)
-        extent_mm, diffusion = self.pairs.extent_mm, self.config.diffusion
-        rough = _roughness(velocity, extent_mm, diffusion, self.bending)
-        return loss + rough / self.filled
-
-
-def _roughness(
-    velocity: torch.Tensor, extent_mm: tuple[float, ...], diffusion: float, bending: torch.Tensor
-) -> torch.Tensor:
-    """Penalty `(B,)` of velocities `(B, ndim, *shape)`: mean squared first and second differences.
-
-    The first in mm per mm; the second, of those from voxel to voxel, has the same unit. `bending`
-    `(B,)` is the weight of the second for each pair.
-    """
-    total = torch.zeros(velocity.shape[0], device=velocity.device, dtype=velocity.dtype)
-    for axis, edge in enumerate(extent_mm):
-        gradient = torch.diff(velocity, dim=2 + axis) * (velocity.shape[2 + axis] / edge)
-        total = total + diffusion * _mean_square(gradient)
-        for other in range(len(extent_mm)):
-            total = total + bending * _mean_square(torch.diff(gradient, dim=2 + other))
-    return total
-
-
-def _mean_square(field: torch.Tensor) -> torch.Tensor:
-    """Mean over voxels of the squared length of vectors, `(B,)`."""
-    return field.square().sum(1).flatten(1).mean(1)
+        return loss + self.roughness(velocity) / self.filled

@@ -40,11 +40,20 @@ def box_mean(volume: torch.Tensor, window: int, stride: int = 1) -> torch.Tensor
 
 
 def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
-    """Multiply every line along spatial `axis` of `(B, C, *shape)` by `matrix` `(out, in)`."""
-    before = math.prod(field.shape[: 2 + axis])
+    """Multiply every line along spatial `axis` of `(B, C, *shape)` by `matrix` `(out, in)`.
+
+    Matrices `(B, out, in)` are each for one field of the batch; one of them serves all.
+    """
     size = field.shape[2 + axis]
     after = math.prod(field.shape[3 + axis :])
-    out = (*field.shape[: 2 + axis], matrix.shape[0], *field.shape[3 + axis :])
+    out = (*field.shape[: 2 + axis], matrix.shape[-2], *field.shape[3 + axis :])
+    if matrix.dim() == 3 and len(matrix) > 1:
+        if after == 1:
+            return (field.flatten(1, -2) @ matrix.mT).reshape(out)
+        lines = field.reshape(len(field), -1, size, after)
+        return torch.matmul(matrix[:, None], lines).reshape(out)
+    matrix = matrix.reshape(matrix.shape[-2:])
+    before = math.prod(field.shape[: 2 + axis])
     if after == 1:
         return (field.reshape(before, size) @ matrix.T).reshape(out)
     return torch.matmul(matrix, field.reshape(before, size, after)).reshape(out)
