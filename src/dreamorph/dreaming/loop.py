@@ -1,30 +1,13 @@
 """One pass over a warped volume, compiled: every voxel is finished before the next one is begun."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+from dreamorph.compiled import compiled, inlined
 
 #: As many values as a byte has; labels are bytes.
 VALUES = 256
-
-
-def compiled(function: F, inline: str = "never") -> F:
-    """In machine code, kept on disk between processes where a folder for that is found."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": inline}
-    try:
-        made: F = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # nothing may be written
-        made = numba.njit(**options)(function)
-    return made
-
-
-#: The same, and put where it is called: a call for every voxel takes as long as its work.
-inlined = partial(compiled, inline="always")
 
 
 @compiled

@@ -1,11 +1,11 @@
 """How rough velocities are: mean squared first and second differences, as one quadratic form.
 
-Written as differences of fields, the penalty and its gradient pass over the velocity a hundred times, which
-took most of a step; along one axis a difference is a small matrix, and so is all that is made of it.
+As differences of fields, the penalty and its gradient pass over the velocity a hundred times, more
+than all else in a step. A difference along one axis is a small matrix, and so is its square.
 """
 
+import math
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -17,8 +17,14 @@ class Roughness:
     """Penalty `(B,)` of velocities `(B, ndim, *shape)` in mm, on a grid of edges `extent_mm`.
 
     The mean square of the first differences, in mm per mm, times `diffusion`, and that of the
-    differences of those from voxel to voxel, along every pair of axes, times `bending` `(B,)`. The
-    mean is over the differences that there are; an axis too short to have any adds nothing.
+    differences of those from voxel to voxel, along every pair of axes, times `bending` `(B,)` or
+    `(1,)`. The mean is over the differences that there are; an axis too short to have any adds
+    nothing.
+
+    Attributes:
+        alone: for each axis, what is made of differences along it alone, `(B, n, n)`.
+        first, then: of the differences along two axes, the part along the second, without its
+            weight, and along the first, which has the weight of that axis and the next.
     """
 
     def __init__(
@@ -29,18 +35,17 @@ class Roughness:
         bending: torch.Tensor,
     ) -> None:
         per_mm = [(n / edge) ** 2 for n, edge in zip(shape, extent_mm, strict=True)]
-        first = [_squared_difference(n, 1).to(bending.device) for n in shape]
-        second = [_squared_difference(n, 2).to(bending.device) for n in shape]
-        weight = bending.double().reshape(-1, 1, 1)
-        #: Along each axis, what is made of the differences along it alone, `(B, n, n)`.
-        self.alone = [
-            (scale * (diffusion * one + weight * two)).to(bending.dtype)
-            for scale, one, two in zip(per_mm, first, second, strict=True)
-        ]
-        #: Along each axis, its squared first difference, as is and weighted.
-        self.first = [one.to(bending.dtype) for one in first]
-        self.weighted = [(weight * one).to(bending.dtype) for one in first]
-        self.both = {(a, b): per_mm[a] + per_mm[b] for a, b in combinations(range(len(shape)), 2)}
+        weight = bending.double().reshape(-1, 1, 1) / math.prod(shape)
+        even = diffusion / math.prod(shape)
+        slope = [_squared_difference(n, 1).to(bending.device) for n in shape]
+        curve = [_squared_difference(n, 2).to(bending.device) for n in shape]
+        alone = [s * (even * a + weight * b) for s, a, b in zip(per_mm, slope, curve, strict=True)]
+        self.pairs = [[a + b for b in per_mm[k + 1 :]] for k, a in enumerate(per_mm[:-1])]
+        then = [weight * pair[0] * one for pair, one in zip(self.pairs, slope[:-1], strict=True)]
+        self.alone, self.first, self.then = (
+            [matrix.to(bending.dtype) for matrix in matrices]
+            for matrices in (alone, slope[1:], then)
+        )
 
     def __call__(self, velocity: torch.Tensor) -> torch.Tensor:
         value: torch.Tensor = _Form.apply(velocity, self)  # type: ignore[no-untyped-call]
@@ -48,14 +53,16 @@ class Roughness:
 
     def half_gradient(self, velocity: torch.Tensor) -> torch.Tensor:
         """Half of the gradient; its product with the velocity is the penalty."""
-        axes = range(len(self.alone))
-        bent = [apply_along(velocity, self.first[axis], axis) for axis in axes[1:]]
-        total = apply_along(velocity, self.alone[-1], axes[-1])
-        for axis in axes[:-1]:
-            mixed = sum(self.both[axis, other] * bent[other - 1] for other in axes[axis + 1 :])
+        last = len(self.alone) - 1
+        total = apply_along(velocity, self.alone[last], last)
+        bent = [apply_along(velocity, matrix, axis + 1) for axis, matrix in enumerate(self.first)]
+        for axis, (weights, then) in enumerate(zip(self.pairs, self.then, strict=True)):
+            mixed = bent[axis]
+            for other, weight in zip(bent[axis + 1 :], weights[1:], strict=True):
+                mixed = torch.add(mixed, other, alpha=weight / weights[0])
             total += apply_along(velocity, self.alone[axis], axis)
-            total += apply_along(mixed, self.weighted[axis], axis)
-        return total / velocity[0, 0].numel()
+            total += apply_along(mixed, then, axis)
+        return total
 
 
 class _Form(torch.autograd.Function):

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from dreamorph.registration.config import Similarity
 from dreamorph.registration.crossmodal import SIGHT, SelfSimilarity
-from dreamorph.spatial.smoothing import box_mean
+from dreamorph.spatial.smoothing import box_mean, box_spread
 
 #: Local variance (of images with unit variance) under which a window counts as flat.
 FLAT = 1e-3
@@ -48,6 +49,7 @@ class LocalCorrelation:
         mean, variance: local moments of the fixed volumes, `(B, 1, *windows)`.
         share: one over the share of each window that the mask fills.
         weight: where windows count, `(B, 1, *windows)`.
+        factor: what the fixed volumes give to the mean of the correlations, `(B, 1, *windows)`.
         window, stride: edge of the windows and distance between them, in voxels.
     """
 
@@ -57,6 +59,7 @@ class LocalCorrelation:
     variance: torch.Tensor
     share: torch.Tensor
     weight: torch.Tensor
+    factor: torch.Tensor
     window: int
     stride: int
 
@@ -73,7 +76,13 @@ class LocalCorrelation:
         square = box_mean(within * fixed, window, stride) * share
         variance = (square - mean * mean).clamp(min=0)
         weight = filled * (filled > 0.5 * _largest(filled))
-        return cls(mask, within, mean, variance, share, weight, window, stride)
+        total = weight.flatten(1).sum(1).clamp(min=1e-6)
+        factor = weight * torch.rsqrt(variance + FLAT) / _spread(total, weight)
+        return cls(mask, within, mean, variance, share, weight, factor, window, stride)
+
+    def back(self, moments: torch.Tensor) -> torch.Tensor:
+        """Transpose of the means over windows, `(B, C, *windows)` to `(B, C, *shape)`."""
+        return box_spread(moments, self.mask.shape[2:], self.window, self.stride)
 
     def shown(self) -> torch.Tensor:
         """Share `(B,)` of the windows that count in which the fixed volume is not flat."""
@@ -81,15 +90,41 @@ class LocalCorrelation:
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Mean correlation `(B,)` in -1..1 of each moved volume with its fixed one."""
-        within = moved * self.mask
-        moments = box_mean(
-            torch.cat([within, within * moved, moved * self.fixed], dim=1), self.window, self.stride
-        )
-        mean, square, product = (moments * self.share).split(1, dim=1)
-        covariance = product - mean * self.mean
-        variance = (square - mean * mean).clamp(min=0)
-        correlation = covariance * torch.rsqrt((variance + FLAT) * (self.variance + FLAT))
-        return _weighted_mean(correlation, self.weight)
+        value: torch.Tensor = _Correlated.apply(moved, self)  # type: ignore[no-untyped-call]
+        return value
+
+
+class _Correlated(torch.autograd.Function):
+    """Local correlation and its gradient, which is made of the same moments.
+
+    Written out: operation by operation, there and back, it moves twice as much memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, moved: torch.Tensor, local: LocalCorrelation) -> torch.Tensor:
+        held = moved.new_empty(moved.shape[0], 3, *moved.shape[2:])
+        torch.mul(moved, local.mask, out=held[:, :1])
+        torch.mul(moved, held[:, :1], out=held[:, 1:2])
+        torch.mul(moved, local.fixed, out=held[:, 2:])
+        moments = box_mean(held, local.window, local.stride).mul_(local.share)
+        mean, square, product = moments.split(1, dim=1)
+        variance = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0)
+        scale = variance.add_(FLAT).rsqrt_()
+        found = torch.addcmul(product, mean, local.mean, value=-1).mul_(scale)
+        if ctx.needs_input_grad[0]:
+            # in the places of the moments the gradients by them, that by the square times -2
+            torch.mul(scale, local.factor, out=product)
+            torch.mul(found, scale.mul_(product), out=square)
+            mean.mul_(square).addcmul_(product, local.mean, value=-1)
+            by_mean, by_square, by_product = local.back(moments.mul_(local.share)).split(1, dim=1)
+            gradient = by_mean.addcmul_(by_square, moved, value=-1).mul_(local.mask)
+            ctx.save_for_backward(gradient.addcmul_(by_product, local.fixed))
+        return found.mul_(local.factor).flatten(1).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * _spread(gradients[0], gradient), None
 
 
 def correlation(fixed: torch.Tensor, moved: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

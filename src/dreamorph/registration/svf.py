@@ -10,9 +10,9 @@ from dreamorph.registration.descent import minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.roughness import Roughness
 from dreamorph.registration.similarity import prepare, sight, soft_dice
-from dreamorph.spatial.grid import coarse_shape, points_like, resample, sample
+from dreamorph.spatial.grid import DisplacedGrid, coarse_shape, points_like, resample, sample
 from dreamorph.spatial.smoothing import gaussian_smooth
-from dreamorph.spatial.velocity import exp_velocity
+from dreamorph.spatial.velocity import squared
 
 #: Voxels of a batch from which a GPU's kernels outlast their launches: no use in recording them.
 RECORDED_VOXELS = 2**23
@@ -64,15 +64,14 @@ class _Level:
         how: VelocityConfig,
         nodes: Sequence[int],
     ) -> None:
-        self.pairs, self.affine, self.config = pairs, affine, how
+        self.pairs, self.config = pairs, how
         stride = 2 if min(pairs.shape) >= 32 else 1
-        self.box = spanned(pairs.fixed_mask, stride, sight(config.similarity))
-        self.points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[self.box]
-        seen = sample(pairs.moving_mask, self.points, pairs.extent_mm, "zeros", affine)
-        counts = pairs.fixed_mask[self.box] * seen
-        self.agreement = prepare(
-            config.similarity, pairs.fixed[self.box], counts, config.window, stride
-        )
+        box = spanned(pairs.fixed_mask, stride, sight(config.similarity))
+        self.grid = DisplacedGrid(pairs.shape, pairs.extent_mm, affine, box, pairs.fixed.dtype)
+        points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[box]
+        seen = sample(pairs.moving_mask, points, pairs.extent_mm, "zeros", affine)
+        counts = pairs.fixed_mask[box] * seen
+        self.agreement = prepare(config.similarity, pairs.fixed[box], counts, config.window, stride)
         # padding adds nothing to roughness: its mean over the grid is for the share with content
         self.filled = pairs.fixed_mask.flatten(1).mean(1).clamp(min=1e-6)
         bending = pairs.fixed.new_full((1,), how.bending)
@@ -83,16 +82,15 @@ class _Level:
             self.moving = torch.cat([pairs.moving, pairs.moving_labels], dim=1)
             either = (pairs.fixed_labels + pairs.moving_labels).flatten(1).any(dim=1)
             bending = torch.where(either, how.guided_bending, bending)
-            self.within = pairs.fixed_mask[self.box]
-            self.fixed_labels = pairs.fixed_labels[self.box] * self.within
+            self.within = pairs.fixed_mask[box]
+            self.fixed_labels = pairs.fixed_labels[box] * self.within
         self.roughness = Roughness(nodes, pairs.extent_mm, how.diffusion, bending)
 
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""
         velocity = gaussian_smooth(raw, self.config.sigma)
-        displacement = exp_velocity(velocity, self.pairs.extent_mm, self.config.squarings)
-        points = self.points + resample(displacement, self.pairs.shape)[self.box]
-        moved = sample(self.moving, points, self.pairs.extent_mm, affine=self.affine)
+        start = self.grid.convert(velocity, 0.5**self.config.squarings)
+        moved = self.grid.sample(self.moving, squared(start, self.config.squarings))
         loss = 1 - self.agreement(moved[:, :1])
         if self.label_weight > 0:
             overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)

@@ -1,4 +1,4 @@
-"""Points of a grid and interpolation at points: the only place that knows `grid_sample`."""
+"""Points of a grid in millimetres, and volumes read there."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 from torch.nn import functional
+
+from dreamorph.spatial.interpolation import interpolate
 
 Padding = Literal["border", "zeros"]
 
@@ -62,18 +64,52 @@ def sample(
             rows.flip(1)[:, :, -1:], *_alike(rows.flip(1)[:, :, :-1], points.flatten(2))
         )
         normalised = flat.reshape(flat.shape[0], *points.shape[1:])
-    if normalised.shape[0] != volume.shape[0]:
-        normalised = normalised.expand(volume.shape[0], *normalised.shape[1:])
     # coordinates in half precision would be off by whole voxels
     exact = torch.promote_types(volume.dtype, torch.float32)
-    sampled = functional.grid_sample(
-        volume.to(exact),
-        normalised.movedim(1, -1).to(exact),
-        mode="bilinear",
-        padding_mode=padding,
-        align_corners=False,
-    )
+    sampled = interpolate(volume.to(exact), normalised.to(exact), padding)
     return sampled.to(volume.dtype) if volume.is_floating_point() else sampled
+
+
+class DisplacedGrid:
+    """Where volumes are read under `A(x + u(x))`, for the voxel centres x of a box of a grid.
+
+    What does not change with u is computed once. Displacements are in the units of `grid_sample`
+    and in its order of components, the last axis first; `convert` brings fields in mm to these.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        extent_mm: Sequence[float],
+        affine: torch.Tensor,
+        box: tuple[slice, ...],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """`affine` is `(B, n, n)`; `box` are slices of `(B, ndim, *shape)`."""
+        self.shape, self.box, ndim = tuple(shape), box, len(shape)
+        points = points_like(shape, [2 / n for n in shape], affine.device, dtype)[box]
+        self.whole = points.shape[2:] == self.shape
+        scale = per_mm(tuple(extent_mm), affine.device, affine.dtype)
+        self.units = scale.diag().flip(0).to(dtype)
+        rows = affine[:, :ndim] * scale[:, None]
+        self.linear = (rows[:, :, :ndim] / scale).flip(1, 2).to(dtype)
+        shift = rows[:, :, ndim:].flip(1).to(dtype)
+        start = torch.baddbmm(shift, *_alike(self.linear, points.flip(1).flatten(2)))
+        self.start = start.reshape(len(affine), *points.shape[1:])
+
+    def convert(self, field: torch.Tensor, times: float) -> torch.Tensor:
+        """A field `(B, ndim, *coarse)` in mm, times a number, in the units of displacements."""
+        return (times * self.units @ field.flatten(2)).reshape(field.shape)
+
+    def sample(self, volume: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
+        """A volume `(B, C, *shape)` within the box, `(B, C, *box)`.
+
+        `displacement` is `(B, ndim, *coarse)`, on a grid of the same extent.
+        """
+        moved = (self.linear @ displacement.flatten(2)).reshape(displacement.shape)
+        moved = resample(moved, self.shape)
+        points = self.start + (moved if self.whole else moved[self.box])
+        return interpolate(volume, points)
 
 
 @lru_cache(maxsize=256)

@@ -39,6 +39,16 @@ def box_mean(volume: torch.Tensor, window: int, stride: int = 1) -> torch.Tensor
     return volume
 
 
+def box_spread(
+    means: torch.Tensor, shape: Sequence[int], window: int, stride: int = 1
+) -> torch.Tensor:
+    """Transpose of `box_mean`, from the windows `(B, C, *windows)` to the grid they lie on."""
+    for axis, size in enumerate(shape):
+        matrix = _box_matrix(size, window, stride, means.device, means.dtype)
+        means = apply_along(means, matrix.T, axis)
+    return means
+
+
 def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
     """Multiply every line along spatial `axis` of `(B, C, *shape)` by `matrix` `(out, in)`.
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional
 
 from dreamorph.spatial.grid import per_mm, points_like, sample
+from dreamorph.spatial.interpolation import interpolate
 
 #: Squarings. With a midpoint step before them, further ones change a displacement by less than a
 #: thousandth of a millimetre.
@@ -32,14 +32,19 @@ def exp_velocity(
     Returns:
         u with `exp(v)(x) = x + u(x)`, `(B, ndim, *shape)` in mm.
     """
-    # in the units and the order of components of grid_sample, so that nothing is converted between
     scale = _scale(velocity, extent_mm)
-    identity = _normalised_identity(velocity)
+    # in the units and the order of components of grid_sample, so that nothing is converted between
     start = (velocity * (scale * 0.5**steps)).flip(1)
-    moved = _at(start, identity + 0.5 * start.movedim(1, -1))
+    return squared(start, steps).flip(1) / scale
+
+
+def squared(start: torch.Tensor, steps: int) -> torch.Tensor:
+    """`exp_velocity` of `2**steps` times `start`, both in units and order of `grid_sample`."""
+    identity = _identity(start)
+    moved = interpolate(start, torch.add(identity, start, alpha=0.5))
     for _ in range(steps):
-        moved = moved + _at(moved, identity + moved.movedim(1, -1))
-    return moved.flip(1) / scale
+        moved = moved + interpolate(moved, identity + moved)
+    return moved
 
 
 def flow(
@@ -70,10 +75,10 @@ def flow(
         points = points.flatten(2).reshape(*points.shape[:2], -1, *[1] * (velocity.shape[1] - 1))
     at = (points.to(velocity.dtype) * scale).flip(1)
     for _ in range(steps):
-        first = _at(stretch, at.movedim(1, -1))
-        second = _at(stretch, (at + 0.5 * first).movedim(1, -1))
-        third = _at(stretch, (at + 0.5 * second).movedim(1, -1))
-        last = _at(stretch, (at + third).movedim(1, -1))
+        first = interpolate(stretch, at)
+        second = interpolate(stretch, at + 0.5 * first)
+        third = interpolate(stretch, at + 0.5 * second)
+        last = interpolate(stretch, at + third)
         at = at + (first + 2 * (second + third) + last) / 6
     return (at.flip(1) / scale).reshape(*at.shape[:2], *shape)
 
@@ -92,15 +97,7 @@ def _scale(field: torch.Tensor, extent_mm: Sequence[float]) -> torch.Tensor:
     return scale.reshape(1, -1, *[1] * (field.dim() - 2))
 
 
-def _normalised_identity(field: torch.Tensor) -> torch.Tensor:
+def _identity(field: torch.Tensor) -> torch.Tensor:
+    """The voxel centres of a field's grid in units of `grid_sample`, the last axis first."""
     shape = field.shape[2:]
-    points = points_like(shape, [2.0 / n for n in shape], field.device, field.dtype)
-    return points.flip(1).movedim(1, -1)
-
-
-def _at(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    if points.shape[0] != field.shape[0]:
-        points = points.expand(field.shape[0], *points.shape[1:])
-    return functional.grid_sample(
-        field, points, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    return points_like(shape, [2.0 / n for n in shape], field.device, field.dtype).flip(1)

@@ -1,0 +1,62 @@
+"""The compiled interpolation against `grid_sample`."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dreamorph.spatial import interpolation
+from dreamorph.spatial.interpolation import interpolate
+
+
+def reference(volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    where = points.expand(len(volume), *points.shape[1:]).movedim(1, -1)
+    return functional.grid_sample(
+        volume, where, mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 9, 4), (3, 1, 1), (2, 2, 40)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_and_gradients_are_those_of_grid_sample(
+    shape: tuple[int, ...], shared: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpolation, "WORTH", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn(3, 2, *shape, generator=generator)
+    # also beyond the border, where nothing changes any more
+    points = 1.3 * (2 * torch.rand(1 if shared else 3, 3, 7, 8, 9, generator=generator) - 1)
+    outer = torch.randn(3, 2, 7, 8, 9, generator=generator)
+    grads = []
+    for way in (interpolate, reference):
+        given = volume.clone().requires_grad_(), points.clone().requires_grad_()
+        found = way(*given)
+        grads.append((found, *torch.autograd.grad(found, given, outer)))
+    for ours, theirs in zip(*grads, strict=True):
+        assert ours.shape == theirs.shape
+        assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+def test_one_gradient_alone() -> None:
+    volume, points = torch.randn(2, 1, 4, 5, 6), torch.zeros(2, 3, 4, 4, 4)
+    grown = interpolate(volume, points.requires_grad_())
+    assert torch.autograd.grad(grown.sum(), points)[0].shape == points.shape
+    grown = interpolate(volume.requires_grad_(), points.detach())
+    (by_volume,) = torch.autograd.grad(grown.sum(), volume)
+    assert by_volume.sum() == pytest.approx(grown.numel(), rel=1e-5)
+
+
+def test_points_that_are_no_numbers_stay_within_the_volume() -> None:
+    points = torch.tensor([float("nan"), float("inf"), -float("inf")]).reshape(1, 3, 1, 1, 1)
+    volume = torch.arange(24.0).reshape(1, 1, 2, 3, 4)
+    assert 0 <= float(interpolate(volume, points)) <= 23
+    assert torch.isfinite(interpolate(volume, torch.full((1, 3, 9, 9, 9), float("nan")))).all()
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_other_types_and_dimensions_take_grid_sample(padding: str) -> None:
+    volume, points = torch.randn(1, 1, 5, 6).double(), torch.rand(2, 2, 3, 3).double()[:1]
+    where = points.movedim(1, -1)
+    expected = functional.grid_sample(volume, where, padding_mode=padding, align_corners=False)
+    assert torch.equal(interpolate(volume, points, padding), expected)
