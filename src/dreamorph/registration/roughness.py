@@ -48,7 +48,7 @@ class Roughness:
         )
 
     def __call__(self, velocity: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = _Form.apply(velocity, self)  # type: ignore[no-untyped-call]
+        value: torch.Tensor = _Form.apply(velocity, self)
         return value
 
     def half_gradient(self, velocity: torch.Tensor) -> torch.Tensor:

@@ -90,7 +90,7 @@ class LocalCorrelation:
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Mean correlation `(B,)` in -1..1 of each moved volume with its fixed one."""
-        value: torch.Tensor = _Correlated.apply(moved, self)  # type: ignore[no-untyped-call]
+        value: torch.Tensor = _Correlated.apply(moved, self)
         return value
 
 

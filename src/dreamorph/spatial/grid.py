@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from dreamorph.spatial.interpolation import interpolate
+from dreamorph.spatial.smoothing import apply_along
 
 Padding = Literal["border", "zeros"]
 
@@ -86,9 +87,8 @@ class DisplacedGrid:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """`affine` is `(B, n, n)`; `box` are slices of `(B, ndim, *shape)`."""
-        self.shape, self.box, ndim = tuple(shape), box, len(shape)
+        self.shape, self.box, ndim = tuple(shape), box[2:], len(shape)
         points = points_like(shape, [2 / n for n in shape], affine.device, dtype)[box]
-        self.whole = points.shape[2:] == self.shape
         scale = per_mm(tuple(extent_mm), affine.device, affine.dtype)
         self.units = scale.diag().flip(0).to(dtype)
         rows = affine[:, :ndim] * scale[:, None]
@@ -107,9 +107,26 @@ class DisplacedGrid:
         `displacement` is `(B, ndim, *coarse)`, on a grid of the same extent.
         """
         moved = (self.linear @ displacement.flatten(2)).reshape(displacement.shape)
-        moved = resample(moved, self.shape)
-        points = self.start + (moved if self.whole else moved[self.box])
-        return interpolate(volume, points)
+        for axis, (size, edge) in enumerate(zip(self.shape, self.box, strict=True)):
+            coarse = moved.shape[2 + axis]
+            if coarse != size or self.start.shape[2 + axis] != size:
+                between = _linear_matrix(coarse, size, moved.device, moved.dtype)[edge]
+                moved = apply_along(moved, between, axis)
+        return interpolate(volume, self.start + moved)
+
+
+@lru_cache(maxsize=256)
+def _linear_matrix(
+    coarse: int, fine: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    """What `resample` makes of a line of `coarse` voxels, `(fine, coarse)`.
+
+    Products with it take a fifth of the time of `interpolate` and its gradient on a CPU.
+    """
+    with torch.inference_mode(mode=False):
+        lines = torch.eye(coarse, device=device, dtype=dtype)[None]
+        found = functional.interpolate(lines, size=fine, mode="linear", align_corners=False)
+        return found[0].T.contiguous()
 
 
 @lru_cache(maxsize=256)

@@ -37,7 +37,7 @@ def interpolate(
         and volume.dtype == points.dtype == torch.float32
         and volume[0, 0].numel() < MOST
     ):
-        found: torch.Tensor = _Looped.apply(volume, points)  # type: ignore[no-untyped-call]
+        found: torch.Tensor = _Looped.apply(volume, points)
         return found
     if points.shape[0] != volume.shape[0]:
         points = points.expand(volume.shape[0], *points.shape[1:])
@@ -47,7 +47,7 @@ def interpolate(
 
 
 class _Looped(torch.autograd.Function):
-    """`grid_sample` of 3D volumes in single precision on a CPU, two to four times as fast."""
+    """`grid_sample` of 3D volumes in single precision on a CPU, in a third of its time."""
 
     @staticmethod
     def forward(ctx: Any, volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -55,8 +55,12 @@ class _Looped(torch.autograd.Function):
         ctx.save_for_backward(volume, places)
         ctx.shape = points.shape
         out = volume.new_empty(*volume.shape[:2], places.shape[2])
-        given = _arrays(volume, places, out)
-        _shared(lambda first, last: loops.interpolate(*given, first, last), places.shape[2], volume)
+        values, at, found = _array(volume), _array(places), _array(out)
+
+        def part(first: int, last: int) -> None:
+            loops.interpolate(values, at, found, first, last)
+
+        _share(part, places.shape[2], len(volume) * places.shape[2])
         return out.reshape(*out.shape[:2], *points.shape[2:])
 
     @staticmethod
@@ -65,29 +69,43 @@ class _Looped(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         volume, places = ctx.saved_tensors
         gradient = gradients[0].flatten(2).contiguous()
-        by_volume = by_points = None
+        by_volume = _by_volume(volume, places, gradient) if ctx.needs_input_grad[0] else None
+        by_points = None
         if ctx.needs_input_grad[1]:
-            by_points = volume.new_empty(volume.shape[0], *places.shape[1:])
-            given = _arrays(volume, places, gradient, by_points)
-            _shared(lambda a, b: loops.differentiate(*given, a, b), places.shape[2], volume)
-            if len(places) < len(volume):
-                by_points = by_points.sum(0, keepdim=True)
-            by_points = by_points.reshape(ctx.shape)
-        if ctx.needs_input_grad[0]:
-            by_volume = torch.zeros_like(volume)
-            back = _arrays(places, gradient, by_volume)
-            _shared(lambda a, b: loops.scatter(*back, a, b), len(volume), volume)
+            by_points = _by_points(volume, places, gradient).reshape(ctx.shape)
         return by_volume, by_points
 
 
-def _arrays(*tensors: torch.Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.detach().numpy() for tensor in tensors)
+def _by_volume(volume: torch.Tensor, places: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    out = torch.zeros_like(volume)
+    at, given, made = _array(places), _array(gradient), _array(out)
+
+    def part(first: int, last: int) -> None:
+        loops.scatter(at, given, made, first, last)
+
+    _share(part, len(volume), len(volume) * places.shape[2])
+    return out
 
 
-def _shared(work: Callable[[int, int], None], count: int, volume: torch.Tensor) -> None:
-    """Parts of `count` on as many threads as torch has, where they are worth it."""
-    most = len(volume) * count // WORTH if count != len(volume) else volume[:, 0].numel() // WORTH
-    threads = max(1, min(torch.get_num_threads(), most, count))
+def _by_points(volume: torch.Tensor, places: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    out = volume.new_empty(len(volume), *places.shape[1:])
+    values, at, given, made = _array(volume), _array(places), _array(gradient), _array(out)
+
+    def part(first: int, last: int) -> None:
+        loops.differentiate(values, at, given, made, first, last)
+
+    _share(part, places.shape[2], len(volume) * places.shape[2])
+    return out if len(places) == len(volume) else out.sum(0, keepdim=True)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().numpy()
+    return array
+
+
+def _share(work: Callable[[int, int], None], count: int, points: int) -> None:
+    """Do `count` things, as many threads as torch has side by side where so many points pay."""
+    threads = max(1, min(torch.get_num_threads(), count, points // WORTH))
     if threads == 1:
         work(0, count)
         return
