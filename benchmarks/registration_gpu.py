@@ -27,7 +27,7 @@ from benchmarks.cohorts import Pairing, Side, load_pairs
 from benchmarks.measures import dice, folded_share
 from benchmarks.registration import PAGE, as_markdown, write_section
 from benchmarks.tools import fireants_images, fireants_points
-from dreamorph.registration import RegistrationConfig, register, svf
+from dreamorph.registration import RegistrationConfig, descent, register
 from dreamorph.registration.config import PRESETS
 from dreamorph.registration.folds import without_folds
 from dreamorph.registration.pyramid import Pairs, comparable, fill_beyond_mask
@@ -216,11 +216,11 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
 
 def unrecorded(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     """As `ours`, every kernel launched by the interpreter."""
-    usual, svf.RECORDED_VOXELS = svf.RECORDED_VOXELS, 0
+    usual, descent.RECORDED_VOXELS = descent.RECORDED_VOXELS, 0
     try:
         return ours(batch, config)
     finally:
-        svf.RECORDED_VOXELS = usual
+        descent.RECORDED_VOXELS = usual
 
 
 def operations(batch: Batch, config: RegistrationConfig) -> pd.DataFrame:

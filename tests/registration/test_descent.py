@@ -34,7 +34,7 @@ def test_a_step_of_length_zero_moves_nothing() -> None:
 def test_recorded_steps_end_where_plain_ones_do() -> None:
     start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).cuda()
     plain = minimise(start, bowl, 0.4, 40)
-    recorded = minimise(start, bowl, 0.4, 40, record=True)
+    recorded = minimise(start, bowl, 0.4, 40, voxels=1)
     assert torch.allclose(plain, recorded, atol=1e-4)
 
 
@@ -47,5 +47,5 @@ def test_what_cannot_be_recorded_is_computed_plainly() -> None:
         assert float(loss.detach().sum()) > -1  # a copy to the CPU
         return loss
 
-    found = minimise(start, looking, 0.4, 40, record=True)
+    found = minimise(start, looking, 0.4, 40, voxels=1)
     assert torch.allclose(found, minimise(start, bowl, 0.4, 40), atol=1e-4)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamorph.registration import RegistrationConfig, VelocityConfig, register
+from dreamorph.registration import RegistrationConfig, VelocityConfig, descent, register
 from dreamorph.registration.pyramid import Pairs
 from dreamorph.registration.svf import _Level
 from dreamorph.spatial import (
@@ -157,6 +157,17 @@ def test_a_scan_with_an_oblique_grid_gets_the_same_map_in_space() -> None:
     # a voxel of the tilted grid lies at turn . x in space
     apart = (oblique.points() - straight.map(tilted.points()))[inner].norm(dim=1)
     assert apart.mean() < 0.25
+
+
+@pytest.mark.gpu
+def test_recorded_registrations_end_where_plain_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (32, 32, 28)
+    moving, truth = texture(shape), known_warp(shape, 1.0)
+    fixed, config = truth.warp(moving), RegistrationConfig(device="cuda")
+    recorded = register(fixed, moving, config).transform
+    monkeypatch.setattr(descent, "RECORDED_VOXELS", 0)
+    plain = register(fixed, moving, config).transform
+    assert (recorded.points() - plain.points()).norm(dim=1).mean() < 0.02
 
 
 @pytest.mark.gpu

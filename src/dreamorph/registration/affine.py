@@ -74,13 +74,15 @@ def register_affine(pairs: Pairs, config: RegistrationConfig) -> AffineResult:
 
 def narrowest(pairs: Pairs) -> list[int]:
     """Voxels that the content of each pair is wide where it is narrowest."""
-    boxes = [
-        spanned(mask[[b]])[2:]
-        for b in range(len(pairs))
-        for mask in (pairs.fixed_mask, pairs.moving_mask)
-    ]
-    widths = [min(edge.stop - edge.start for edge in box) for box in boxes]
-    return [min(pair) for pair in zip(widths[::2], widths[1::2], strict=True)]
+    widths = []
+    for mask in (pairs.fixed_mask, pairs.moving_mask):
+        held = (mask > 0)[:, 0]
+        for axis in range(1, held.dim()):
+            line = held.movedim(axis, -1).flatten(1, -2).any(dim=1).long()
+            before, after = line.argmax(dim=1), line.flip(1).argmax(dim=1)
+            widths.append(line.shape[1] - before - after)
+    narrow: list[int] = torch.stack(widths).amin(dim=0).tolist()
+    return narrow
 
 
 def usable_levels(width: int, levels: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,17 +100,25 @@ def _register_alike(
     starts, owners = _starts(search.levels[levels[0]], config, how)
     trial = max(1, how.iterations[0] // 3)
     logs = search.optimise(levels[0], owners, starts, how.step_mm, trial)
-    scores = search.agreement(levels[0], owners, logs)
-    best = torch.stack([logs[owners == b][scores[owners == b].argmax()] for b in range(len(pairs))])
     everyone = torch.arange(len(pairs), device=starts.device)
-    log = search.finish(everyone, best, trial)
+    best = _best(search.agreement(levels[0], owners, logs), owners, everyone)
+    log = search.finish(everyone, logs[best], trial)
     failures = search.faults(everyone, log)
     doubts = search.doubts(everyone, log)
-    for b in [b for b in range(len(pairs)) if failures[b] or doubts[b]]:
-        log[b], failures[b] = search.retry(owners == b, owners, logs, trial, failures[b])
-        if not failures[b]:
-            failures[b] = search.doubts(everyone[[b]], log[[b]])[0]
+    bad = [b for b in range(len(pairs)) if failures[b] or doubts[b]]
+    if bad:
+        again = everyone[bad]
+        log[again], sound = search.retry(again, owners, logs, trial)
+        unsure = search.doubts(again, log[again])
+        for b, fine, doubt in zip(bad, sound, unsure, strict=True):
+            failures[b] = doubt if fine else failures[b] or doubt
     return affine_exp(log), failures
+
+
+def _best(scores: torch.Tensor, owners: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+    """Which candidate of each pair that `of` names has the highest score."""
+    own = torch.where(owners == of[:, None], scores, -torch.inf)
+    return own.argmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +143,7 @@ class _Search:
             return -agreement.of(parameters * units)
 
         start = log / torch.where(units > 0, units, 1.0)
-        return minimise(start, loss, step_mm, iterations) * units
+        return minimise(start, loss, step_mm, iterations, pairs.fixed.numel()) * units
 
     def finish(self, owners: torch.Tensor, log: torch.Tensor, done: int) -> torch.Tensor:
         """From the end of the trial to the finest level."""
@@ -147,20 +157,20 @@ class _Search:
         return log
 
     def retry(
-        self,
-        which: torch.Tensor,
-        owners: torch.Tensor,
-        log: torch.Tensor,
-        done: int,
-        failure: str,
-    ) -> tuple[torch.Tensor, str]:
-        """The best sound end of all starts of a pair; else its given alignment and the reason."""
-        ends = self.finish(owners[which], log[which], done)
-        sound = [k for k, fault in enumerate(self.faults(owners[which], ends)) if not fault]
-        if not sound:
-            return torch.zeros_like(ends[0]), failure
-        scores = self.agreement(list(self.levels)[-1], owners[which], ends)
-        return ends[max(sound, key=lambda k: float(scores[k]))], ""
+        self, which: torch.Tensor, owners: torch.Tensor, log: torch.Tensor, done: int
+    ) -> tuple[torch.Tensor, list[bool]]:
+        """The best sound ends of all starts of some pairs, and which have one.
+
+        A pair without one keeps its given alignment.
+        """
+        rows = torch.isin(owners, which)
+        owners, ends = owners[rows], self.finish(owners[rows], log[rows], done)
+        sound = torch.tensor([not fault for fault in self.faults(owners, ends)])
+        scores = self.agreement(list(self.levels)[-1], owners, ends)
+        scores = scores.where(sound.to(scores.device), -torch.inf)
+        best = _best(scores, owners, which)
+        fine = scores[best].isfinite()
+        return torch.where(fine[:, None, None], ends[best], 0.0), fine.tolist()
 
     def agreement(self, factor: int, owners: torch.Tensor, log: torch.Tensor) -> torch.Tensor:
         """Agreement `(B,)` of each candidate."""
@@ -181,8 +191,11 @@ class _Search:
             _overlap(pairs, torch.zeros_like(log)), _overlap(pairs, _mass_shift(pairs))
         )
         return [
-            self._fault(float(d), float(o), float(r), float(f), float(g))
-            for d, o, r, f, g in zip(determinants, overlaps, reachable, found, given, strict=True)
+            self._fault(*values)
+            for values in zip(
+                *(part.tolist() for part in (determinants, overlaps, reachable, found, given)),
+                strict=True,
+            )
         ]
 
     def doubts(self, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
@@ -281,36 +294,40 @@ def _starts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithms of the starts of all pairs, and which pair each is for."""
     shift = _mass_shift(pairs)
-    starts, owners = [], []
-    for b, turned in enumerate(_best_turn(pairs, config, how, shift)):
-        own = [torch.zeros_like(shift[b]), shift[b]] + ([] if turned is None else [turned])
-        starts += own
-        owners += [b] * len(own)
-    return torch.stack(starts), torch.tensor(owners, device=shift.device)
+    turned, tried = _best_turn(pairs, config, how, shift)
+    starts = torch.stack([torch.zeros_like(shift), shift, turned], dim=1)
+    wanted = torch.stack([torch.ones_like(tried), torch.ones_like(tried), tried], dim=1)
+    return starts[wanted], wanted.nonzero()[:, 0]
 
 
 def _best_turn(
     pairs: Pairs, config: RegistrationConfig, how: AffineConfig, shift: torch.Tensor
-) -> list[torch.Tensor | None]:
-    """The turn of each pair that agrees clearly better than no turn on a coarse grid, or None."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The turn of each pair that agrees best on a coarse grid, and where clearly better than none.
+
+    Logarithms `(B, n, n)`, zero where it is not, and bool `(B,)`.
+    """
     turns = _turns(len(pairs.shape), how.turns_degrees).to(shift.device)
+    clearly = torch.zeros(len(pairs), dtype=torch.bool, device=shift.device)
+    found = torch.zeros_like(shift)
     if len(turns) == 0:
-        return [None] * len(pairs)
+        return found, clearly
     move = affine_exp(shift)
     centre = move.clone()
     centre[:, :-1, -1] = _mass_centre(pairs.fixed, pairs.fixed_mask, pairs).double()
     home = torch.linalg.inv(centre)
     # x -> turned about the fixed volume's centre of mass, then shifted to that of the moving one
-    candidates = [move @ centre @ turn @ home for turn in turns]
+    candidates = torch.stack([move @ centre @ turn @ home for turn in turns])
     with torch.no_grad():
         agreement = _Agreement(pairs, config)
         plain = torch.maximum(agreement.of(torch.zeros_like(shift)), agreement.of(shift))
         scores = torch.stack([agreement(one, torch.linalg.inv(one)) for one in candidates])
     best = scores.argmax(dim=0)
-    return [
-        affine_log(candidates[int(k)][[b]])[0] if scores[k, b] > plain[b] + CLEARLY else None
-        for b, k in enumerate(best)
-    ]
+    rows = torch.arange(len(pairs), device=shift.device)
+    clearly = scores[best, rows] > plain + CLEARLY
+    if bool(clearly.any()):
+        found[clearly] = affine_log(candidates[best, rows][clearly])
+    return found, clearly
 
 
 def _turns(ndim: int, degrees: tuple[float, ...]) -> torch.Tensor:

@@ -16,12 +16,14 @@ LAST_STEP = 0.1
 MEAN_MEMORY, SQUARE_MEMORY, EPSILON = 0.9, 0.999, 1e-8
 #: Steps on a GPU before one is recorded: libraries and tables set themselves up in them.
 REHEARSALS = 2
+#: Voxels of a batch from which a GPU's kernels outlast their launches: no use in recording them.
+RECORDED_VOXELS = 2**23
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
 
 def minimise(
-    start: torch.Tensor, loss: Loss, step: float, iterations: int, record: bool = False
+    start: torch.Tensor, loss: Loss, step: float, iterations: int, voxels: float = math.inf
 ) -> torch.Tensor:
     """Adam (Kingma and Ba, ICLR 2015) with steps that shrink along a cosine.
 
@@ -30,13 +32,14 @@ def minimise(
         loss: of each pair `(B,)`; a pair's depends on its own parameters alone.
         step: first step length.
         iterations: number of steps.
-        record: on a GPU, record one step and replay it, so that no kernel waits for the
-            interpreter. The loss must not look at values: no branch, no copy to the CPU.
+        voxels: how many the loss goes over. On a GPU, where these are few, one step is recorded and
+            replayed, so that no kernel waits for the interpreter. The loss must not look at values
+            then: no branch, no copy to the CPU.
 
     Returns:
         The parameters after the last step.
     """
-    if record and start.is_cuda and iterations > 2 * REHEARSALS:
+    if voxels < RECORDED_VOXELS and start.is_cuda and iterations > 2 * REHEARSALS:
         recorded = _replayed(start, loss, step, iterations)
         if recorded is not None:
             return recorded
@@ -98,7 +101,8 @@ def _move(
     """One step of Adam in place, `now` one of the `_factors`."""
     mean.lerp_(gradient, 1 - MEAN_MEMORY)
     square.mul_(SQUARE_MEMORY).addcmul_(gradient, gradient, value=1 - SQUARE_MEMORY)
-    parameters.sub_(now[0] * mean / (square.sqrt() * now[1] + EPSILON))
+    size = square.sqrt().mul_(now[1]).add_(EPSILON)
+    parameters.sub_(torch.div(mean, size, out=size).mul_(now[0]))
 
 
 def _factors(step: float, iterations: int) -> list[tuple[float, float]]:

@@ -1,7 +1,6 @@
 """Batched deformable registration by gradient descent on a smoothed velocity field."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 
@@ -13,9 +12,6 @@ from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import DisplacedGrid, coarse_shape, points_like, resample, sample
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.velocity import squared
-
-#: Voxels of a batch from which a GPU's kernels outlast their launches: no use in recording them.
-RECORDED_VOXELS = 2**23
 
 
 def register_velocity(
@@ -43,8 +39,7 @@ def register_velocity(
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
         level = _Level(pairs.at(factor), affine, config, how, raw.shape[2:])
-        small = batch * prod(level.pairs.shape) < RECORDED_VOXELS
-        raw = minimise(raw, level.loss, step_mm, iterations, record=small)
+        raw = minimise(raw, level.loss, step_mm, iterations, level.pairs.fixed.numel())
     return gaussian_smooth(raw, how.sigma)
 
 
