@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-import numba
 import pytest
 import torch
 
-from dreamorph.dreaming import loop, rendering
+from dreamorph.dreaming import rendering
 from dreamorph.dreaming.rendering import render
 from dreamorph.spatial import SpatialTransform, affine_exp, gaussian_smooth
 
@@ -87,17 +85,3 @@ def test_a_map_out_of_the_volume_shows_nothing() -> None:
     assert not mask.any()
     assert not image.any()
     assert not label.any()
-
-
-def test_without_a_folder_to_write_to_it_is_compiled_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    compiled = numba.njit
-
-    def njit(cache: bool = False, **options: Any) -> Any:
-        if cache:
-            raise RuntimeError("no locator available")
-        return compiled(**options)
-
-    monkeypatch.setattr(numba, "njit", njit)
-    assert loop.compiled(lambda a: a + 1)(2) == 3
