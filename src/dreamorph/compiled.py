@@ -12,8 +12,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(function: F, inline: str = "never", fast: bool = False) -> F:
     """In machine code, kept on disk between processes where a folder for that is found.
 
-    `fast` lets sums be taken in any order, so that several are taken at once; what is not a number
-    stays so.
+    `fast` lets sums be taken in any order and be rounded less often, so that several are taken at
+    once; what is not a number stays so.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "inline": inline}
     if fast:

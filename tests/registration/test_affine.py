@@ -246,6 +246,24 @@ def test_another_start_rescues_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart.mean() < 0.3
 
 
+def test_of_two_pairs_retried_each_keeps_its_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both end badly at first; then one ends well from some start, the other from none."""
+    moving = texture((24, 24, 24), seed=3, batch=2)
+    fixed, asked = moving.roll((1, 1), dims=(2, 3)), []
+
+    def faults(self: _Search, owners: torch.Tensor, log: torch.Tensor) -> list[str]:
+        asked.append(owners.tolist())
+        return ["bad" if len(asked) == 1 or owner == 1 else "" for owner in owners.tolist()]
+
+    monkeypatch.setattr(_Search, "faults", faults)
+    result = register(fixed, moving, AFFINE)
+    assert asked[0] == [0, 1]
+    assert set(asked[1]) == {0, 1}
+    assert result.failures == ("", "bad")
+    assert (result.affine[0] - torch.eye(4)).abs().max() > 0.5
+    assert torch.equal(result.affine[1], torch.eye(4, dtype=torch.float64))
+
+
 def test_volumes_that_do_not_look_alike_are_reported() -> None:
     """Two unrelated textures, and one that is only moved: the first pair is not to be trusted."""
     fixed, moving = texture((40, 40, 40), seed=1, batch=2), texture((40, 40, 40), seed=2, batch=2)

@@ -67,6 +67,19 @@ def test_two_slices_are_registered() -> None:
     assert (result.warp(moving) - fixed)[inner].abs().mean() < 0.3 * fixed.std()
 
 
+def test_single_slices_are_guided_by_labels() -> None:
+    """One pair has labels and the other none, so that each has penalties of its own."""
+    moving = texture((24, 20, 1), batch=2)
+    fixed = moving.roll(1, 2)
+    labels = [(volume > 0).byte() for volume in (fixed, moving)]
+    for label in labels:
+        label[1] = 0
+    config = RegistrationConfig(preset="fast", affine=None)
+    result = register(fixed, moving, config, *labels)
+    assert torch.isfinite(result.velocity).all()
+    assert (result.warp(moving) - fixed).abs().mean() < 0.7 * (moving - fixed).abs().mean()
+
+
 def test_volumes_whose_contents_do_not_meet_are_reported_without_an_affine_step() -> None:
     volumes, masks = texture((24, 24), batch=2), torch.ones(2, 1, 24, 24)
     masks[0, ..., 10:] = 0

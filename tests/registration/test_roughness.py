@@ -22,7 +22,7 @@ def _mean_square(field: torch.Tensor) -> torch.Tensor:
     return field.square().sum(1).flatten(1).mean(1) if field.numel() else torch.zeros(len(field))
 
 
-@pytest.mark.parametrize("shape", [(9, 7), (6, 8, 5), (1, 6, 2), (4, 4, 4)])
+@pytest.mark.parametrize("shape", [(9, 7), (6, 8, 5), (1, 6, 2), (4, 4, 4), (6, 5, 1), (6, 1, 1)])
 @pytest.mark.parametrize("bending", [(0.3,), (0.2, 0.0, 0.7)])
 def test_the_form_is_the_mean_square_of_differences(
     shape: tuple[int, ...], bending: tuple[float, ...]

@@ -47,6 +47,30 @@ def test_one_gradient_alone() -> None:
     assert by_volume.sum() == pytest.approx(grown.numel(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("volume", "points"),
+    [
+        ((1, 1, 4, 4, 4), (1, 2, 3, 3, 3)),
+        ((2, 1, 4, 4, 4), (0, 3, 3, 3, 3)),
+        ((1, 1, 4, 4, 4), (3, 3, 3, 3, 3)),
+        ((3, 1, 4, 4, 4), (2, 3, 3, 3, 3)),
+        ((1, 1, 4, 4, 4), (1, 3, 5)),
+        ((1, 1, 0, 4, 4), (1, 3, 3, 3, 3)),
+    ],
+)
+def test_what_does_not_fit_is_refused(volume: tuple[int, ...], points: tuple[int, ...]) -> None:
+    with pytest.raises((RuntimeError, IndexError)):
+        interpolate(torch.zeros(volume), torch.zeros(points))
+
+
+def test_volumes_in_any_order_of_memory() -> None:
+    volume = torch.randn(2, 3, 4, 5, 6).to(memory_format=torch.channels_last_3d)
+    points = torch.rand(2, 4, 4, 4, 3).movedim(-1, 1)
+    assert torch.allclose(interpolate(volume, points), reference(volume, points), atol=1e-5)
+    none = interpolate(volume[:0], points[:0])
+    assert none.shape == (0, 3, 4, 4, 4)
+
+
 def test_points_that_are_no_numbers_stay_within_the_volume() -> None:
     points = torch.tensor([float("nan"), float("inf"), -float("inf")]).reshape(1, 3, 1, 1, 1)
     volume = torch.arange(24.0).reshape(1, 1, 2, 3, 4)

@@ -101,7 +101,7 @@ def _register_alike(
     trial = max(1, how.iterations[0] // 3)
     logs = search.optimise(levels[0], owners, starts, how.step_mm, trial)
     everyone = torch.arange(len(pairs), device=starts.device)
-    best = _best(search.agreement(levels[0], owners, logs), owners, everyone)
+    best, _ = _best(search.agreement(levels[0], owners, logs), owners, everyone)
     log = search.finish(everyone, logs[best], trial)
     failures = search.faults(everyone, log)
     doubts = search.doubts(everyone, log)
@@ -115,10 +115,15 @@ def _register_alike(
     return affine_exp(log), failures
 
 
-def _best(scores: torch.Tensor, owners: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
-    """Which candidate of each pair that `of` names has the highest score."""
-    own = torch.where(owners == of[:, None], scores, -torch.inf)
-    return own.argmax(dim=1)
+def _best(
+    scores: torch.Tensor, owners: torch.Tensor, of: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which candidate of each pair that `of` names has the highest score, and where it is finite.
+
+    Where it is not, the candidate may be another pair's.
+    """
+    top, best = torch.where(owners == of[:, None], scores, -torch.inf).max(dim=1)
+    return best, top.isfinite()
 
 
 @dataclass(frozen=True)
@@ -168,8 +173,7 @@ class _Search:
         sound = torch.tensor([not fault for fault in self.faults(owners, ends)])
         scores = self.agreement(list(self.levels)[-1], owners, ends)
         scores = scores.where(sound.to(scores.device), -torch.inf)
-        best = _best(scores, owners, which)
-        fine = scores[best].isfinite()
+        best, fine = _best(scores, owners, which)
         return torch.where(fine[:, None, None], ends[best], 0.0), fine.tolist()
 
     def agreement(self, factor: int, owners: torch.Tensor, log: torch.Tensor) -> torch.Tensor:

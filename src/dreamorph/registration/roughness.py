@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from dreamorph.spatial.smoothing import apply_along
 
@@ -19,12 +20,15 @@ class Roughness:
     The mean square of the first differences, in mm per mm, times `diffusion`, and that of the
     differences of those from voxel to voxel, along every pair of axes, times `bending` `(B,)` or
     `(1,)`. The mean is over the differences that there are; an axis too short to have any adds
-    nothing.
+    nothing. Of a velocity that hardly changes the value is rounded as its square is; the gradient,
+    which is what counts, is as exact as that of the differences.
 
     Attributes:
-        alone: for each axis, what is made of differences along it alone, `(B, n, n)`.
-        first, then: of the differences along two axes, the part along the second, without its
-            weight, and along the first, which has the weight of that axis and the next.
+        alone: for each axis, half of the gradient by differences along it alone, `(B, n, n)`.
+        slopes: for each axis but the first, the squared first difference.
+        across: for each axis but the last, the same with the weight of differences along it and
+            the next one.
+        weights: for each axis but the last, weights of differences along it and each later one.
     """
 
     def __init__(
@@ -40,11 +44,11 @@ class Roughness:
         slope = [_squared_difference(n, 1).to(bending.device) for n in shape]
         curve = [_squared_difference(n, 2).to(bending.device) for n in shape]
         alone = [s * (even * a + weight * b) for s, a, b in zip(per_mm, slope, curve, strict=True)]
-        self.pairs = [[a + b for b in per_mm[k + 1 :]] for k, a in enumerate(per_mm[:-1])]
-        then = [weight * pair[0] * one for pair, one in zip(self.pairs, slope[:-1], strict=True)]
-        self.alone, self.first, self.then = (
+        self.weights = [[a + b for b in per_mm[k + 1 :]] for k, a in enumerate(per_mm[:-1])]
+        across = [weight * own[0] * a for own, a in zip(self.weights, slope[:-1], strict=True)]
+        self.alone, self.slopes, self.across = (
             [matrix.to(bending.dtype) for matrix in matrices]
-            for matrices in (alone, slope[1:], then)
+            for matrices in (alone, slope[1:], across)
         )
 
     def __call__(self, velocity: torch.Tensor) -> torch.Tensor:
@@ -55,13 +59,13 @@ class Roughness:
         """Half of the gradient; its product with the velocity is the penalty."""
         last = len(self.alone) - 1
         total = apply_along(velocity, self.alone[last], last)
-        bent = [apply_along(velocity, matrix, axis + 1) for axis, matrix in enumerate(self.first)]
-        for axis, (weights, then) in enumerate(zip(self.pairs, self.then, strict=True)):
-            mixed = bent[axis]
-            for other, weight in zip(bent[axis + 1 :], weights[1:], strict=True):
-                mixed = torch.add(mixed, other, alpha=weight / weights[0])
+        steep = [apply_along(velocity, matrix, k + 1) for k, matrix in enumerate(self.slopes)]
+        for axis, (weights, across) in enumerate(zip(self.weights, self.across, strict=True)):
+            later = steep[axis]
+            for other, weight in zip(steep[axis + 1 :], weights[1:], strict=True):
+                later = torch.add(later, other, alpha=weight / weights[0])
             total += apply_along(velocity, self.alone[axis], axis)
-            total += apply_along(mixed, then, axis)
+            total += apply_along(later, across, axis)
         return total
 
 
@@ -75,6 +79,7 @@ class _Form(torch.autograd.Function):
         return (velocity * half).flatten(1).sum(1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (half,) = ctx.saved_tensors
         return half * (2 * gradients[0]).reshape(-1, *[1] * (half.dim() - 1)), None

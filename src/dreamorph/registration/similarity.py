@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from dreamorph.registration.config import Similarity
 from dreamorph.registration.crossmodal import SIGHT, SelfSimilarity
@@ -122,6 +123,7 @@ class _Correlated(torch.autograd.Function):
         return found.mul_(local.factor).flatten(1).sum(1)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * _spread(gradients[0], gradient), None

@@ -1,11 +1,13 @@
 """Linear interpolation at points: `grid_sample`, and on a CPU a compiled loop in its place."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from dreamorph.spatial import interpolation_loops as loops
@@ -30,13 +32,7 @@ def interpolate(
     Returns:
         `(B, C, *out)`.
     """
-    if (
-        volume.dim() == 5
-        and volume.device.type == "cpu"
-        and padding == "border"
-        and volume.dtype == points.dtype == torch.float32
-        and volume[0, 0].numel() < MOST
-    ):
+    if padding == "border" and _can_loop(volume, points):
         found: torch.Tensor = _Looped.apply(volume, points)
         return found
     if points.shape[0] != volume.shape[0]:
@@ -46,8 +42,23 @@ def interpolate(
     )
 
 
+def _can_loop(volume: torch.Tensor, points: torch.Tensor) -> bool:
+    """Whether the compiled loop takes these; what it does not take `grid_sample` may refuse."""
+    return (
+        volume.device.type == points.device.type == "cpu"
+        and volume.dtype == points.dtype == torch.float32
+        and volume.dim() == points.dim() == 5
+        and points.shape[1] == 3
+        and len(points) in (1, len(volume))
+        and 0 < math.prod(volume.shape[2:]) < MOST
+    )
+
+
 class _Looped(torch.autograd.Function):
-    """`grid_sample` of 3D volumes in single precision on a CPU, in a third of its time."""
+    """`grid_sample` of 3D volumes in single precision on a CPU, two to four times as fast.
+
+    Of a few hundred points it takes as long. Points that are not numbers lie in the first voxel.
+    """
 
     @staticmethod
     def forward(ctx: Any, volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -60,10 +71,11 @@ class _Looped(torch.autograd.Function):
         def part(first: int, last: int) -> None:
             loops.interpolate(values, at, found, first, last)
 
-        _share(part, places.shape[2], len(volume) * places.shape[2])
+        _divide(part, places.shape[2], len(volume) * places.shape[2])
         return out.reshape(*out.shape[:2], *points.shape[2:])
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, *gradients: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -83,7 +95,7 @@ def _by_volume(volume: torch.Tensor, places: torch.Tensor, gradient: torch.Tenso
     def part(first: int, last: int) -> None:
         loops.scatter(at, given, made, first, last)
 
-    _share(part, len(volume), len(volume) * places.shape[2])
+    _divide(part, len(volume), len(volume) * places.shape[2])
     return out
 
 
@@ -94,7 +106,7 @@ def _by_points(volume: torch.Tensor, places: torch.Tensor, gradient: torch.Tenso
     def part(first: int, last: int) -> None:
         loops.differentiate(values, at, given, made, first, last)
 
-    _share(part, places.shape[2], len(volume) * places.shape[2])
+    _divide(part, places.shape[2], len(volume) * places.shape[2])
     return out if len(places) == len(volume) else out.sum(0, keepdim=True)
 
 
@@ -103,8 +115,8 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return array
 
 
-def _share(work: Callable[[int, int], None], count: int, points: int) -> None:
-    """Do `count` things, as many threads as torch has side by side where so many points pay."""
+def _divide(work: Callable[[int, int], None], count: int, points: int) -> None:
+    """Do `count` things on as many threads as torch has, where there are points enough."""
     threads = max(1, min(torch.get_num_threads(), count, points // WORTH))
     if threads == 1:
         work(0, count)

@@ -80,7 +80,9 @@ def scatter(
 
 @compiled
 def _room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For a block of points: the voxel before each, how far each is from it, what a unit is."""
+    """For a block of points: the voxel before each, how far each is from it in voxels, and how many
+    voxels a unit is along each axis, the last first; none beyond the border.
+    """
     return (
         np.empty(BLOCK, np.uint32),
         np.empty((3, BLOCK), np.float32),

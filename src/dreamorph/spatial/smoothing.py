@@ -59,7 +59,7 @@ def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.T
     out = (*field.shape[: 2 + axis], matrix.shape[-2], *field.shape[3 + axis :])
     if matrix.dim() == 3 and len(matrix) > 1:
         if after == 1:
-            return (field.flatten(1, -2) @ matrix.mT).reshape(out)
+            return (field.reshape(len(field), -1, size) @ matrix.mT).reshape(out)
         lines = field.reshape(len(field), -1, size, after)
         return torch.matmul(matrix[:, None], lines).reshape(out)
     matrix = matrix.reshape(matrix.shape[-2:])
