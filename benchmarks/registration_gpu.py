@@ -70,6 +70,14 @@ class Batch:
     affine: torch.Tensor
 
     @cached_property
+    def prepared(self) -> Pairs:
+        """The same as the deformable step takes them."""
+        fixed, moving, *masks = self.volumes
+        sides = [comparable(*side) for side in ((fixed, masks[0]), (moving, masks[1]))]
+        edges = extent(fixed.shape[2:], self.pairs.spacing_mm)
+        return Pairs(*sides, *masks, None, None, edges)
+
+    @cached_property
     def volumes(self) -> tuple[torch.Tensor, ...]:
         """Fixed and moving images, fixed and moving masks, on the GPU."""
         fixed, moving = self.pairs.fixed, self.pairs.moving
@@ -198,16 +206,13 @@ def measured(batch: Batch, bandwidth: float, arithmetic: float) -> Iterator[dict
 def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     """Where the voxels of the fixed volumes lie in the moving ones, `(B, 3, *shape)`.
 
-    Without an affine step of its own it starts from the given maps, as FireANTs does.
+    Without an affine step of its own it starts from the given maps and from volumes that lie ready,
+    as FireANTs does.
     """
     volumes, spacing = batch.volumes, batch.pairs.spacing_mm
     if config.affine is not None:
         return register(*volumes[:2], config, None, None, *volumes[2:], spacing).transform.points()
-    fixed, moving = (
-        comparable(volume, mask) for volume, mask in zip(volumes[:2], volumes[2:], strict=True)
-    )
-    edges = extent(fixed.shape[2:], spacing)
-    pairs = Pairs(fixed, moving, *volumes[2:], None, None, edges)
+    pairs = batch.prepared
     affine = batch.affine.to(DEVICE)
     velocity = register_velocity(pairs, affine, config)
     eye = identity_affine(len(batch.rows), 3, DEVICE)
@@ -216,11 +221,11 @@ def ours(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
 
 def unrecorded(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
     """As `ours`, every kernel launched by the interpreter."""
-    usual, descent.RECORDED_VOXELS = descent.RECORDED_VOXELS, 0
+    usual, descent.RECORDED = descent.RECORDED, False
     try:
         return ours(batch, config)
     finally:
-        descent.RECORDED_VOXELS = usual
+        descent.RECORDED = usual
 
 
 def operations(batch: Batch, config: RegistrationConfig) -> pd.DataFrame:

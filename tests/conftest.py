@@ -14,6 +14,10 @@ import torch
 
 from tests import parts
 
+# before any program is read: without a GPU they are interpreted
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 ROOT = Path(__file__).parents[1]
 REAL_DATA = "DREAMORPH_REAL_DATA"
 REQUIRED = "DREAMORPH_REQUIRE_REAL_DATA"

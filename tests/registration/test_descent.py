@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dreamorph.registration.descent import _factors, _move, minimise
+from dreamorph.registration import descent
+from dreamorph.registration.descent import _factors, _move, by_autograd, minimise
 
 
 def bowl(parameters: torch.Tensor) -> torch.Tensor:
@@ -14,14 +15,13 @@ def bowl(parameters: torch.Tensor) -> torch.Tensor:
 
 def test_steps_of_our_own_are_those_of_torch() -> None:
     start, iterations, step = torch.zeros(2, 3), 25, 0.4
-    expected = minimise(start, bowl, step, iterations)
-    parameters = start.clone().requires_grad_()
+    expected = minimise(start, by_autograd(bowl), step, iterations)
+    parameters = start.clone()
     mean, square = torch.zeros_like(start), torch.zeros_like(start)
     for values in torch.tensor(_factors(step, iterations)):
-        (gradient,) = torch.autograd.grad(bowl(parameters).sum(), [parameters])
-        _move(parameters, gradient, mean, square, values)
+        _move(parameters, by_autograd(bowl)(parameters), mean, square, values)
     assert (expected - 3).abs().max() < 1.0
-    assert torch.allclose(parameters.detach(), expected, atol=1e-4)
+    assert torch.allclose(parameters, expected, atol=1e-4)
 
 
 def test_a_step_of_length_zero_moves_nothing() -> None:
@@ -31,10 +31,12 @@ def test_a_step_of_length_zero_moves_nothing() -> None:
 
 
 @pytest.mark.gpu
-def test_recorded_steps_end_where_plain_ones_do() -> None:
+def test_recorded_steps_end_where_plain_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).cuda()
-    plain = minimise(start, bowl, 0.4, 40)
-    recorded = minimise(start, bowl, 0.4, 40, voxels=1)
+    monkeypatch.setattr(descent, "RECORDED", False)
+    plain = minimise(start, by_autograd(bowl), 0.4, 40)
+    monkeypatch.undo()
+    recorded = minimise(start, by_autograd(bowl), 0.4, 40)
     assert torch.allclose(plain, recorded, atol=1e-4)
 
 
@@ -47,5 +49,5 @@ def test_what_cannot_be_recorded_is_computed_plainly() -> None:
         assert float(loss.detach().sum()) > -1  # a copy to the CPU
         return loss
 
-    found = minimise(start, looking, 0.4, 40, voxels=1)
-    assert torch.allclose(found, minimise(start, bowl, 0.4, 40), atol=1e-4)
+    found = minimise(start, by_autograd(looking), 0.4, 40)
+    assert torch.allclose(found, minimise(start, by_autograd(bowl), 0.4, 40), atol=1e-4)

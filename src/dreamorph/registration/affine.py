@@ -7,18 +7,19 @@ from itertools import product
 import torch
 
 from dreamorph.registration.config import AffineConfig, RegistrationConfig
-from dreamorph.registration.descent import minimise
+from dreamorph.registration.descent import by_autograd, minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.similarity import (
     FLAT,
     Agreement,
+    GlobalCorrelation,
     LocalCorrelation,
-    correlation,
     prepare,
     sight,
 )
 from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
-from dreamorph.spatial.grid import points_like, sample
+from dreamorph.spatial.grid import affine_maps, corner_and_shape, points_like, sample
+from dreamorph.spatial.on_gpu import takes
 
 #: Voxels across the content of a volume, where it is narrowest, on the coarsest grid in use. With
 #: 10 to 14, ten of 24 pairs of simulated brains ended in a wrong optimum that agreed better than
@@ -148,7 +149,7 @@ class _Search:
             return -agreement.of(parameters * units)
 
         start = log / torch.where(units > 0, units, 1.0)
-        return minimise(start, loss, step_mm, iterations, pairs.fixed.numel()) * units
+        return minimise(start, by_autograd(loss), step_mm, iterations) * units
 
     def finish(self, owners: torch.Tensor, log: torch.Tensor, done: int) -> torch.Tensor:
         """From the end of the trial to the finest level."""
@@ -247,12 +248,19 @@ class _Agreement:
 
     def of(self, log: torch.Tensor) -> torch.Tensor:
         """The same of maps with these logarithms."""
-        return self(affine_exp(log), affine_exp(-log))
+        return self(*_there_and_back(log))
 
     def alike(self, log: torch.Tensor) -> torch.Tensor:
         """Its local part alone; of shapes, whose windows are mostly flat, in those that are not."""
-        there, back = self.there.moved(affine_exp(log)), self.back.moved(affine_exp(-log))
+        matrix, inverse = _there_and_back(log)
+        there, back = self.there.moved(matrix), self.back.moved(inverse)
         return 0.5 * (self.there.alike(there) + self.back.alike(back))
+
+
+def _there_and_back(log: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps with these logarithms, and their inverses."""
+    matrix, inverse = affine_exp(torch.cat([log, -log])).chunk(2)
+    return matrix, inverse
 
 
 class _OneWay:
@@ -271,8 +279,9 @@ class _OneWay:
         shape = fixed.shape[2:]
         spacing = [e / n for e, n in zip(extent_mm, shape, strict=True)]
         self.points = points_like(shape, spacing, fixed.device)[box]
-        self.fixed, self.mask = fixed[box], mask[box]
-        self.local: Agreement = prepare(config.similarity, self.fixed, self.mask, config.window)
+        self.corner_and_shape = corner_and_shape(box[2:], shape)
+        self.local: Agreement = prepare(config.similarity, fixed[box], mask[box], config.window)
+        self.whole = GlobalCorrelation.prepare(fixed[box], mask[box])
         self.signed = config.similarity == "lncc"
 
     def alike(self, moved: torch.Tensor) -> torch.Tensor:
@@ -283,13 +292,19 @@ class _OneWay:
 
     def moved(self, matrix: torch.Tensor) -> torch.Tensor:
         """The moving volumes on the box of the fixed ones."""
+        if takes(self.moving):
+            from dreamorph.spatial.fused import Looked
+
+            maps = affine_maps(matrix, self.extent_mm)
+            looked: torch.Tensor = Looked.apply(maps, self.moving, *self.corner_and_shape)
+            return looked
         return sample(self.moving, self.points, self.extent_mm, affine=matrix)
 
     def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
         moved = self.moved(matrix)
         agreement = self.local(moved)
         if self.signed:
-            agreement = agreement + correlation(self.fixed, moved, self.mask)
+            agreement = agreement + self.whole(moved)
         return agreement
 
 

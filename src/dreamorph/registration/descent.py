@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from dreamorph.parallel import raise_if_stopped
+from dreamorph.spatial.on_gpu import fused
 
 logger = logging.getLogger(__name__)
 
@@ -15,32 +16,42 @@ LAST_STEP = 0.1
 #: Of Adam: memory of the mean and of the square of the gradient, and what keeps from dividing by 0.
 MEAN_MEMORY, SQUARE_MEMORY, EPSILON = 0.9, 0.999, 1e-8
 #: Steps on a GPU before one is recorded: libraries and tables set themselves up in them.
-REHEARSALS = 2
-#: Voxels of a batch from which a GPU's kernels outlast their launches: no use in recording them.
-RECORDED_VOXELS = 2**23
+REHEARSALS = 1
+#: Whether steps on a GPU are recorded: one is, and replayed, so that no kernel waits for the
+#: interpreter.
+RECORDED = True
 
-Loss = Callable[[torch.Tensor], torch.Tensor]
+#: Of the losses of all pairs, by the parameters.
+Gradient = Callable[[torch.Tensor], torch.Tensor]
 
 
-def minimise(
-    start: torch.Tensor, loss: Loss, step: float, iterations: int, voxels: float = math.inf
-) -> torch.Tensor:
+def by_autograd(loss: Callable[[torch.Tensor], torch.Tensor]) -> Gradient:
+    """The gradient of a loss `(B,)` of each pair, which depends on its own parameters alone."""
+
+    def gradient(parameters: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            parameters = parameters.detach().requires_grad_()
+            (found,) = torch.autograd.grad(loss(parameters).sum(), [parameters])
+        return found
+
+    return gradient
+
+
+def minimise(start: torch.Tensor, gradient: Gradient, step: float, iterations: int) -> torch.Tensor:
     """Adam (Kingma and Ba, ICLR 2015) with steps that shrink along a cosine.
 
     Args:
         start: parameters of all pairs, pairs first.
-        loss: of each pair `(B,)`; a pair's depends on its own parameters alone.
+        gradient: of the loss by the parameters; a pair's depends on its own parameters alone. On a
+            GPU it must not look at values: no branch, no copy to the CPU.
         step: first step length.
         iterations: number of steps.
-        voxels: how many the loss goes over. On a GPU, where these are few, one step is recorded and
-            replayed, so that no kernel waits for the interpreter. The loss must not look at values
-            then: no branch, no copy to the CPU.
 
     Returns:
         The parameters after the last step.
     """
-    if voxels < RECORDED_VOXELS and start.is_cuda and iterations > 2 * REHEARSALS:
-        recorded = _replayed(start, loss, step, iterations)
+    if RECORDED and start.is_cuda and iterations > 2 * REHEARSALS:
+        recorded = _replayed(start, gradient, step, iterations)
         if recorded is not None:
             return recorded
     parameters = start.detach().clone().requires_grad_()
@@ -48,46 +59,66 @@ def minimise(
     for iteration in range(iterations):
         raise_if_stopped()
         optimiser.param_groups[0]["lr"] = step * _cosine(iteration / iterations)
-        (parameters.grad,) = torch.autograd.grad(loss(parameters).sum(), [parameters])
+        parameters.grad = gradient(parameters.detach())
         optimiser.step()
     return parameters.detach()
 
 
-def _replayed(start: torch.Tensor, loss: Loss, step: float, iterations: int) -> torch.Tensor | None:
+def _replayed(
+    start: torch.Tensor, gradient: Gradient, step: float, iterations: int
+) -> torch.Tensor | None:
     """The same by one recorded step; None where it cannot be recorded."""
-    parameters = start.detach().clone().requires_grad_()
+    parameters = start.detach().clone()
     mean, square = torch.zeros_like(start), torch.zeros_like(start)
     factors = torch.tensor(_factors(step, iterations), device=start.device, dtype=start.dtype)
     now = torch.zeros_like(factors[0])
 
     def one() -> None:
-        (gradient,) = torch.autograd.grad(loss(parameters).sum(), [parameters])
-        _move(parameters, gradient, mean, square, now)
+        _move(parameters, gradient(parameters), mean, square, now)
 
     side = torch.cuda.Stream(start.device)
     side.wait_stream(torch.cuda.current_stream(start.device))
     with torch.cuda.stream(side):
         for _ in range(REHEARSALS):
             one()  # a step of length zero
+        mean.zero_()
+        square.zero_()
+        try:
+            graph = _recorded(one)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            logger.debug("a step cannot be recorded: %s", error)
+            graph = None
     torch.cuda.current_stream(start.device).wait_stream(side)
-    mean.zero_()
-    square.zero_()
-    graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph):
-            one()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        logger.debug("a step cannot be recorded: %s", error)
+    if graph is None:
         return None
     for values in factors:
         raise_if_stopped()
         now.copy_(values)
         graph.replay()
-    found = parameters.detach().clone()
+    found = parameters.clone()
     del graph  # and with it the memory that it holds
     return found
+
+
+def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """What work does on the current stream, to be replayed.
+
+    `torch.cuda.graph` empties torch's cache each time, which takes 30 ms; that is done here where
+    memory may be short, for nothing can be freed while work is recorded.
+    """
+    free, all_of_it = torch.cuda.mem_get_info()
+    if free < all_of_it / 2:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    graph = torch.cuda.CUDAGraph()
+    graph.capture_begin()
+    try:
+        work()
+    finally:
+        graph.capture_end()
+    return graph
 
 
 @torch.no_grad()
@@ -99,6 +130,12 @@ def _move(
     now: torch.Tensor,
 ) -> None:
     """One step of Adam in place, `now` one of the `_factors`."""
+    if fused(parameters):
+        from dreamorph.registration.fused import step_of_adam
+
+        memories = (MEAN_MEMORY, SQUARE_MEMORY)
+        step_of_adam(parameters, gradient, mean, square, now, memories, EPSILON)
+        return
     mean.lerp_(gradient, 1 - MEAN_MEMORY)
     square.mul_(SQUARE_MEMORY).addcmul_(gradient, gradient, value=1 - SQUARE_MEMORY)
     size = square.sqrt().mul_(now[1]).add_(EPSILON)

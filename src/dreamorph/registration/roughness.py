@@ -6,6 +6,7 @@ than all else in a step. A difference along one axis is a small matrix, and so i
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ class Roughness:
     which is what counts, is as exact as that of the differences.
 
     Attributes:
+        coefficients: of squared first differences along each axis, of second ones, and of those
+            along each pair of axes, for the fused program; the latter six are times `bending`.
         alone: for each axis, half of the gradient by differences along it alone, `(B, n, n)`.
         slopes: for each axis but the first, the squared first difference.
         across: for each axis but the last, the same with the weight of differences along it and
@@ -39,6 +42,8 @@ class Roughness:
         bending: torch.Tensor,
     ) -> None:
         per_mm = [(n / edge) ** 2 for n, edge in zip(shape, extent_mm, strict=True)]
+        self.bending = bending.float()
+        self.coefficients = _coefficients(shape, per_mm, diffusion).to(bending.device)
         weight = bending.double().reshape(-1, 1, 1) / math.prod(shape)
         even = diffusion / math.prod(shape)
         slope = [_squared_difference(n, 1).to(bending.device) for n in shape]
@@ -83,6 +88,16 @@ class _Form(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (half,) = ctx.saved_tensors
         return half * (2 * gradients[0]).reshape(-1, *[1] * (half.dim() - 1)), None
+
+
+def _coefficients(shape: Sequence[int], per_mm: Sequence[float], diffusion: float) -> torch.Tensor:
+    """What each kind of squared difference is times, one that an axis is too short for nothing."""
+    axes = range(len(shape))
+    first, second = ([n / (n - order) if n > order else 0.0 for n in shape] for order in (1, 2))
+    alone = [diffusion * s * f for s, f in zip(per_mm, first, strict=True)]
+    bent = [s * f for s, f in zip(per_mm, second, strict=True)]
+    twisted = [(per_mm[a] + per_mm[b]) * first[a] * first[b] for a, b in combinations(axes, 2)]
+    return torch.tensor([*alone, *bent, *twisted]) / math.prod(shape)
 
 
 def _squared_difference(n: int, order: int) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from dreamorph.registration.config import Similarity
 from dreamorph.registration.crossmodal import SIGHT, SelfSimilarity
+from dreamorph.spatial.on_gpu import takes
 from dreamorph.spatial.smoothing import box_mean, box_spread
 
 #: Local variance (of images with unit variance) under which a window counts as flat.
@@ -69,7 +70,7 @@ class LocalCorrelation:
         cls, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
     ) -> "LocalCorrelation":
         """Local moments of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
-        mask = mask.to(fixed.dtype)
+        mask = mask.to(fixed.dtype).contiguous()
         filled = box_mean(mask, window, stride)
         share = 1 / filled.clamp(min=FLAT)
         within = fixed * mask
@@ -91,7 +92,12 @@ class LocalCorrelation:
 
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Mean correlation `(B,)` in -1..1 of each moved volume with its fixed one."""
-        value: torch.Tensor = _Correlated.apply(moved, self)
+        if takes(moved):
+            from dreamorph.registration.fused import Correlated
+
+            value: torch.Tensor = Correlated.apply(moved, self, FLAT)
+        else:
+            value = _Correlated.apply(moved, self)
         return value
 
 
@@ -129,14 +135,34 @@ class _Correlated(torch.autograd.Function):
         return gradient * _spread(gradients[0], gradient), None
 
 
-def correlation(fixed: torch.Tensor, moved: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Global normalised cross-correlation `(B,)` within a mask; all arguments `(B, 1, *shape)`."""
-    weight = mask.to(fixed.dtype)
-    a = fixed - _spread(_weighted_mean(fixed, weight), fixed)
-    b = moved - _spread(_weighted_mean(moved, weight), moved)
-    product = _weighted_mean(a * b, weight)
-    norm = _weighted_mean(a * a, weight) * _weighted_mean(b * b, weight)
-    return product * torch.rsqrt(norm + FLAT**2)
+@dataclass(frozen=True)
+class GlobalCorrelation:
+    """Normalised cross-correlation within a mask against fixed volumes prepared once.
+
+    Attributes:
+        weight: what counts how much, `(B, voxels)`, one in sum.
+        fixed: the fixed volumes less their means, of unit variance, times the weight.
+    """
+
+    weight: torch.Tensor
+    fixed: torch.Tensor
+
+    @classmethod
+    def prepare(cls, fixed: torch.Tensor, mask: torch.Tensor) -> "GlobalCorrelation":
+        """Of `fixed` `(B, 1, *shape)` where `mask` `(B, 1, *shape)` says that it counts."""
+        weight, volume = mask.to(fixed.dtype).flatten(1), fixed.flatten(1)
+        weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
+        centred = volume - (volume * weight).sum(1, keepdim=True)
+        held = centred * weight
+        variance = (held * centred).sum(1, keepdim=True)
+        return cls(weight, held * torch.rsqrt(variance + FLAT**2))
+
+    def __call__(self, moved: torch.Tensor) -> torch.Tensor:
+        """Correlation `(B,)` in -1..1 of each moved volume `(B, 1, *shape)` with its fixed one."""
+        volume = moved.flatten(1)
+        weighed = volume * self.weight
+        variance = (weighed * volume).sum(1) - weighed.sum(1).square()
+        return (volume * self.fixed).sum(1) * torch.rsqrt(variance.clamp(min=0) + FLAT**2)
 
 
 def soft_dice(fixed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,23 @@
 """Batched deformable registration by gradient descent on a smoothed velocity field."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
 from dreamorph.registration.config import RegistrationConfig, VelocityConfig
-from dreamorph.registration.descent import minimise
+from dreamorph.registration.descent import by_autograd, minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.roughness import Roughness
 from dreamorph.registration.similarity import prepare, sight, soft_dice
 from dreamorph.spatial.grid import DisplacedGrid, coarse_shape, points_like, resample, sample
+from dreamorph.spatial.on_gpu import fused
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.velocity import squared
+
+if TYPE_CHECKING:
+    from dreamorph.spatial.fused import Reading
 
 
 def register_velocity(
@@ -40,7 +46,7 @@ def register_velocity(
     for factor, iterations in zip(how.levels, how.iterations, strict=True):
         raw = resample(raw, coarse_shape(pairs.shape, max(factor, how.factor)))
         level = _Level(pairs.at(factor), affine, config, how, raw.shape[2:])
-        raw = minimise(raw, level.loss, step_mm, iterations, level.pairs.fixed.numel())
+        raw = minimise(raw, level.gradient, step_mm, iterations)
     return gaussian_smooth(raw, how.sigma)
 
 
@@ -82,13 +88,40 @@ class _Level:
             self.fixed_labels = pairs.fixed_labels[box] * self.within
         self.roughness = Roughness(nodes, pairs.extent_mm, how.diffusion, bending)
 
+    def gradient(self, raw: torch.Tensor) -> torch.Tensor:
+        """The gradient of `loss`, summed over the pairs, by `raw`."""
+        if not fused(raw, self.moving):
+            return by_autograd(self.loss)(raw)
+        from dreamorph.registration.fused import add_gradient
+        from dreamorph.spatial.fused import Flow
+
+        how = self.config
+        velocity = gaussian_smooth(raw, how.sigma)
+        units = [0.5**how.squarings * unit for unit in self.grid.per_mm]
+        flow = Flow(velocity, how.squarings, units, flip=True)
+        moved = self.reading.read(flow.fields[-1])
+        by_moved = by_autograd(self.disagreement)(moved)
+        total = flow.gradient(self.reading.gradient(flow.fields[-1], by_moved))
+        add_gradient(self.roughness, velocity, 1 / self.filled, total)
+        return gaussian_smooth(total, how.sigma)
+
+    @cached_property
+    def reading(self) -> "Reading":
+        """Reads the moving volumes on the box."""
+        from dreamorph.spatial.fused import Reading
+
+        return Reading(self.moving, self.grid.maps, *self.grid.corner_and_shape)
+
     def loss(self, raw: torch.Tensor) -> torch.Tensor:
         """Loss of each pair `(B,)`."""
         velocity = gaussian_smooth(raw, self.config.sigma)
         start = self.grid.convert(velocity, 0.5**self.config.squarings)
         moved = self.grid.sample(self.moving, squared(start, self.config.squarings))
-        loss = 1 - self.agreement(moved[:, :1])
-        if self.label_weight > 0:
-            overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
-            loss = loss + self.label_weight * (1 - overlap)
-        return loss + self.roughness(velocity) / self.filled
+        return self.disagreement(moved) + self.roughness(velocity) / self.filled
+
+    def disagreement(self, moved: torch.Tensor) -> torch.Tensor:
+        """The part of the loss `(B,)` that moved volumes and labels `(B, C, *box)` have."""
+        if self.label_weight == 0:
+            return 1 - self.agreement(moved)
+        overlap = soft_dice(self.fixed_labels, moved[:, 1:] * self.within)
+        return 1 - self.agreement(moved[:, :1]) + self.label_weight * (1 - overlap)

@@ -1,7 +1,7 @@
 """Points of a grid in millimetres, and volumes read there."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import torch
@@ -71,6 +71,29 @@ def sample(
     return sampled.to(volume.dtype) if volume.is_floating_point() else sampled
 
 
+def affine_maps(
+    affine: torch.Tensor,
+    extent_mm: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    to_mm: bool = False,
+) -> torch.Tensor:
+    """Maps `(B, n, n)` in mm as those `(B, ndim, n)` in units and order of `grid_sample`.
+
+    With `to_mm` only points are in these units, and where they are mapped to is in mm.
+    """
+    ndim = affine.shape[-1] - 1
+    scale = per_mm(tuple(extent_mm), affine.device, affine.dtype)
+    rows = affine[:, :ndim] if to_mm else affine[:, :ndim] * scale[:, None]
+    linear = (rows[:, :, :ndim] / scale).flip(1, 2)
+    return torch.cat([linear, rows[:, :, ndim:].flip(1)], dim=2).to(dtype)
+
+
+def corner_and_shape(box: Sequence[slice], shape: Sequence[int]) -> tuple[list[int], list[int]]:
+    """First voxel and shape of slices of a grid."""
+    edges = [edge.indices(n) for edge, n in zip(box, shape, strict=True)]
+    return [first for first, *_ in edges], [end - first for first, end, _ in edges]
+
+
 class DisplacedGrid:
     """Where volumes are read under `A(x + u(x))`, for the voxel centres x of a box of a grid.
 
@@ -88,14 +111,29 @@ class DisplacedGrid:
     ) -> None:
         """`affine` is `(B, n, n)`; `box` are slices of `(B, ndim, *shape)`."""
         self.shape, self.box, ndim = tuple(shape), box[2:], len(shape)
-        points = points_like(shape, [2 / n for n in shape], affine.device, dtype)[box]
-        scale = per_mm(tuple(extent_mm), affine.device, affine.dtype)
-        self.units = scale.diag().flip(0).to(dtype)
-        rows = affine[:, :ndim] * scale[:, None]
-        self.linear = (rows[:, :, :ndim] / scale).flip(1, 2).to(dtype)
-        shift = rows[:, :, ndim:].flip(1).to(dtype)
-        start = torch.baddbmm(shift, *_alike(self.linear, points.flip(1).flatten(2)))
-        self.start = start.reshape(len(affine), *points.shape[1:])
+        self.extent_mm = tuple(extent_mm)
+        self.units = per_mm(self.extent_mm, affine.device, affine.dtype).diag().flip(0).to(dtype)
+        self.maps = affine_maps(affine, self.extent_mm, dtype)
+        self.linear, self.shift = self.maps.split([ndim, 1], dim=2)
+
+    @cached_property
+    def start(self) -> torch.Tensor:
+        """Where the voxels of the box are read that are not displaced, `(B, ndim, *box)`."""
+        spacing = [2 / n for n in self.shape]
+        points = points_like(self.shape, spacing, self.shift.device, self.shift.dtype)
+        points = points[(slice(None), slice(None), *self.box)].flip(1)
+        start = torch.baddbmm(self.shift, *_alike(self.linear, points.flatten(2)))
+        return start.reshape(len(start), *points.shape[1:])
+
+    @property
+    def per_mm(self) -> tuple[float, ...]:
+        """Units of `grid_sample` in a mm, the last axis first."""
+        return tuple(2 / edge for edge in reversed(self.extent_mm))
+
+    @property
+    def corner_and_shape(self) -> tuple[list[int], list[int]]:
+        """First voxel and shape of the box."""
+        return corner_and_shape(self.box, self.shape)
 
     def convert(self, field: torch.Tensor, times: float) -> torch.Tensor:
         """A field `(B, ndim, *coarse)` in mm, times a number, in the units of displacements."""

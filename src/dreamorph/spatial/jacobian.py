@@ -10,6 +10,8 @@ from itertools import product
 
 import torch
 
+from dreamorph.spatial.on_gpu import fused
+
 
 def corner_determinants(points: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
     """Determinants at the corners of each cell between neighbouring voxels.
@@ -32,6 +34,10 @@ def corner_determinants(points: torch.Tensor, spacing_mm: Sequence[float]) -> to
 
 def folded_voxels(points: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
     """Voxels where any one-sided determinant is not positive, or not a number: `(B, *shape)`."""
+    if fused(points):
+        from dreamorph.spatial.fused import folded
+
+        return folded(points, spacing_mm)
     return voxels_at_corners(~(corner_determinants(points, spacing_mm) > 0))
 
 

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import torch
 
+from dreamorph.spatial.on_gpu import fused
+
 
 def gaussian_smooth(field: torch.Tensor, sigma_voxels: float | Sequence[float]) -> torch.Tensor:
     """Convolve with a Gaussian of the given standard deviation (voxels, per axis or for all).
@@ -21,9 +23,14 @@ def gaussian_smooth(field: torch.Tensor, sigma_voxels: float | Sequence[float]) 
     sigmas = [float(sigma_voxels)] * ndim if isinstance(sigma_voxels, int | float) else sigma_voxels
     for axis, sigma in enumerate(sigmas):
         if sigma > 0:
-            size = field.shape[2 + axis]
-            matrix = _gaussian_matrix(size, float(sigma), field.device, field.dtype)
-            field = apply_along(field, matrix, axis)
+            size, taps = field.shape[2 + axis], _gaussian(float(sigma))
+            if len(taps) <= size and fused(field):
+                from dreamorph.spatial.fused import smoothed
+
+                field = smoothed(field, taps, axis)
+            else:
+                matrix = _gaussian_matrix(size, taps, field.device, field.dtype)
+                field = apply_along(field, matrix, axis)
     return field
 
 
@@ -69,20 +76,25 @@ def apply_along(field: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.T
     return torch.matmul(matrix, field.reshape(before, size, after)).reshape(out)
 
 
+@lru_cache(maxsize=256)
+def _gaussian(sigma: float) -> tuple[float, ...]:
+    """A Gaussian at 0, 1, ... voxels, up to three standard deviations; both sides sum to one."""
+    half = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(max(1, math.ceil(3 * sigma)) + 1)]
+    total = half[0] + 2 * math.fsum(half[1:])
+    return tuple(weight / total for weight in half)
+
+
 # The matrices stay on the device where they are needed: a copy from the CPU would make a GPU wait.
 @lru_cache(maxsize=256)
 def _gaussian_matrix(
-    size: int, sigma: float, device: torch.device, dtype: torch.dtype
+    size: int, taps: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    radius = max(1, math.ceil(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel /= kernel.sum()
     matrix = torch.zeros(size, size, dtype=torch.float64)
     rows = torch.arange(size)
-    for offset, weight in zip(offsets.long(), kernel, strict=True):
+    for offset in range(1 - len(taps), len(taps)):
         column = (rows + offset) % (2 * size)
         column = torch.where(column >= size, 2 * size - 1 - column, column)
+        weight = matrix.new_tensor(taps[abs(offset)])
         matrix.index_put_((rows, column), weight.expand(size), accumulate=True)
     return _kept(matrix, device, dtype)
 

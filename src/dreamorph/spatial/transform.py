@@ -6,9 +6,17 @@ from dataclasses import dataclass, replace
 import torch
 
 from dreamorph.spatial.affine import affine_points, apply_affine, identity_affine
-from dreamorph.spatial.grid import Padding, extent, points_like, resample, sample
+from dreamorph.spatial.grid import (
+    Padding,
+    affine_maps,
+    extent,
+    points_like,
+    resample,
+    sample,
+)
 from dreamorph.spatial.jacobian import corner_determinants, folded_voxels
-from dreamorph.spatial.velocity import exp_velocity, flow
+from dreamorph.spatial.on_gpu import fused
+from dreamorph.spatial.velocity import FLOW_STEPS, exp_velocity, flow
 
 #: Squarings of `SpatialTransform.quick_points`.
 QUICK_STEPS = 2
@@ -85,7 +93,14 @@ class SpatialTransform:
 
     def points(self) -> torch.Tensor:
         """Where each output voxel's centre goes, `(B, ndim, *shape)` in grid millimetres."""
-        device = self.pre.device
+        device, velocity = self.pre.device, self.velocity
+        if velocity is not None and fused(velocity):
+            from dreamorph.spatial.fused import traced
+
+            edges = self.extent_mm
+            first, last = affine_maps(self.pre, edges), affine_maps(self.post, edges, to_mm=True)
+            units = [2 / edge for edge in reversed(edges)]
+            return traced(velocity, first, last, self.shape, units, FLOW_STEPS)
         grid = points_like(self.shape, self.spacing_mm, device)
         return self.map(grid)
 

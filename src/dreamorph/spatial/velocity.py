@@ -6,6 +6,7 @@ import torch
 
 from dreamorph.spatial.grid import per_mm, points_like, sample
 from dreamorph.spatial.interpolation import interpolate
+from dreamorph.spatial.on_gpu import fused
 
 #: Squarings. With a midpoint step before them, further ones change a displacement by less than a
 #: thousandth of a millimetre.
@@ -40,6 +41,10 @@ def exp_velocity(
 
 def squared(start: torch.Tensor, steps: int) -> torch.Tensor:
     """`exp_velocity` of `2**steps` times `start`, both in units and order of `grid_sample`."""
+    if fused(start):
+        from dreamorph.spatial.fused import Flow
+
+        return Flow(start, steps).fields[-1]
     identity = _identity(start)
     moved = interpolate(start, torch.add(identity, start, alpha=0.5))
     for _ in range(steps):
