@@ -54,6 +54,15 @@ class Digits:
         rows = [torch.nonzero(self.classes == k)[skip : skip + count, 0] for k in range(CLASSES)]
         return self.rows(torch.cat(rows).sort().values)
 
+    def fold(self, number: int, folds: int) -> tuple["Digits", "Digits"]:
+        """All but one of so many folds of every class, and that one."""
+        rank = torch.empty_like(self.classes)
+        for k in range(CLASSES):
+            own = self.classes == k
+            rank[own] = torch.arange(int(own.sum())) * folds // max(1, int(own.sum()))
+        held_out = rank == number
+        return self.rows(~held_out), self.rows(held_out)
+
 
 def load_digits() -> tuple[Digits, Digits]:
     """The 60,000 for training and the 10,000 for testing."""

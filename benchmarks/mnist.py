@@ -54,8 +54,9 @@ CACHE = ROOT / "data" / "benchmarks" / "mnist"
 BATCH, RATE, STEPS, TUNING_STEPS = 64, 1e-3, 6000, 1500
 #: Share of warped samples, and shapes drawn per class.
 FRACTION, POOL = 0.8, 1000
-#: Of every six digits of a small set, five teach and one judges while settings are chosen.
-TEACHING = 5 / 6
+#: Of every six digits of a small set, five teach and one judges while settings are chosen. Up to
+#: `FEW` of a class all of them judge in turn, in so many folds: two of a class alone tie.
+TEACHING, FEW, FOLDS = 5 / 6, 100, 5
 AFFINE = AffineWarpConfig(rotation_deg=10.0, log_scale=0.1, shear=0.1, shift_mm=1.5)
 #: What may be chosen: for random warps, alone or on top of dreams, energy (pixels^2) and width
 #: (pixels), for dreams alone the scale; for all, affine maps or none.
@@ -65,6 +66,8 @@ DREAMT = tuple(itertools.product((0.4, 0.7, 1.0), (False, True)))
 BOTH = tuple(itertools.product((0.5, 1.5), (2.0, 3.0), (False, True)))
 SCALE_BELOW = 0.7
 GRIDS = {"elastic": RANDOM, "dream": DREAMT, "mix": BOTH}
+#: Of few digits affine maps are always made.
+AFFINE_GRIDS = {arm: tuple(one for one in grid if one[-1]) for arm, grid in GRIDS.items()}
 ARMS = ("plain", "affine", "elastic", "dream", "mix")
 NETS = ("mlp", "convnet")
 COLUMNS = ["digits", "arm", "net", "seed", "steps", "settings", "error"]
@@ -164,19 +167,18 @@ def error_of(model: nn.Module, digits: Digits) -> float:
 
 def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
     """Settings of an arm, by the error on digits of the small set that taught nothing."""
-    teaching = round(per_class * TEACHING)
     if arm not in GRIDS:
         return Settings()
     file = RESULTS / "mnist_tuning.csv"
-    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in GRIDS[arm]]
-    small = SmallSet(train_set.first_per_class(teaching), f"teaching_{teaching}")
-    judges = train_set.first_per_class(per_class - teaching, skip=teaching)
-    for settings in grid:
-        key = {"digits": per_class * CLASSES, "arm": arm, "net": net, "seed": 0}
-        key |= {"steps": TUNING_STEPS, "settings": str(settings)}
-        if not _known(file, key):
-            model = train(small.digits, small.warps(arm, settings), net, 0, TUNING_STEPS)
-            _append(file, key | {"error": error_of(model, judges)})
+    grids = AFFINE_GRIDS if per_class <= FEW else GRIDS
+    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in grids[arm]]
+    for seed, (small, judges) in enumerate(_splits(per_class, train_set)):
+        for settings in grid:
+            key = {"digits": per_class * CLASSES, "arm": arm, "net": net, "seed": seed}
+            key |= {"steps": TUNING_STEPS, "settings": str(settings)}
+            if not _known(file, key):
+                model = train(small.digits, small.warps(arm, settings), net, seed, TUNING_STEPS)
+                _append(file, key | {"error": error_of(model, judges)})
     table = pd.read_csv(file)
     own = table[
         (table["digits"] == per_class * CLASSES)
@@ -185,8 +187,21 @@ def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
         & (table["steps"] == TUNING_STEPS)
         & table["settings"].isin([str(settings) for settings in grid])
     ]
-    best = own.loc[own["error"].idxmin(), "settings"]
+    best = own.groupby("settings", sort=False)["error"].mean().idxmin()
     return next(settings for settings in grid if str(settings) == best)
+
+
+def _splits(per_class: int, train_set: Digits) -> Iterator[tuple[SmallSet, Digits]]:
+    """What teaches and what judges, of a small set."""
+    if per_class <= FEW:
+        everything = train_set.first_per_class(per_class)
+        for number in range(FOLDS):
+            teaching, judges = everything.fold(number, FOLDS)
+            yield SmallSet(teaching, f"first_{per_class}_without_{number}_of_{FOLDS}"), judges
+    else:
+        count = round(per_class * TEACHING)
+        small = SmallSet(train_set.first_per_class(count), f"teaching_{count}")
+        yield small, train_set.first_per_class(per_class - count, skip=count)
 
 
 def run(per_class: int, seeds: int, nets: tuple[str, ...], arms: tuple[str, ...]) -> None:
