@@ -26,6 +26,7 @@ from benchmarks.registration import as_markdown, write_section
 from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.training.config import ArmName
+from dreamorph.training.data import Task
 from dreamorph.training.tuning import SCALED, choose
 from dreamorph.volumes.splits import FEWEST_TRAINED
 
@@ -199,7 +200,8 @@ class Progress:
         """Energies, and the recommended arm; None before it is tuned."""
         table = self._of(self.study.tuning, TUNING)
         table = table[(table["labelled"] == labelled) & (table["draw"] == draw)]
-        choice = choose(table, self.given.elastic_warps.energy)
+        task: Task = "classification" if self.study.classes else "segmentation"
+        choice = choose(table, self.given.elastic_warps.energy, task)
         return choice.energies, None if table.empty else choice.recommended or "elastic"
 
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:

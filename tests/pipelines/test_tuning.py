@@ -204,10 +204,23 @@ def test_simulated_patients_are_not_tuned_on_unless_asked(finished: Workplace) -
 def test_without_scores_random_warps_stay_as_given() -> None:
     elastic = parameters().elastic_warps.model_copy(update={"energy": 0.8})
     empty = pd.DataFrame(columns=["arm", "energy", "fold", "key"])
-    scores, choice = choose_warps(empty, {}, elastic)
+    scores, choice = choose_warps(SimpleNamespace(n_labels=1), empty, {}, elastic)
     assert scores.empty
     assert choice["elastic_energy"] == 0.8
     assert choice["recommended_arm"] == NOT_CHOSEN
+
+
+@pytest.mark.parametrize(("n_labels", "recommended"), [(2, "learned"), (0, "elastic")])
+def test_without_a_lead_the_task_decides(n_labels: int, recommended: str) -> None:
+    arms, subjects = ("learned", "elastic", "dream"), range(4)
+    tuned = {
+        arm: {"rows": [[arm, 1.0, 0, str(k), 0.5 + 0.01 * ((k + place) % 2)] for k in subjects]}
+        for place, arm in enumerate(arms)
+    }
+    plan = pd.DataFrame({"key": arms})
+    cohort = SimpleNamespace(n_labels=n_labels)
+    _, choice = choose_warps(cohort, plan, tuned, parameters().elastic_warps)
+    assert choice["recommended_arm"] == recommended
 
 
 def test_a_fold_that_no_pair_joins_has_no_scores(

@@ -43,20 +43,29 @@ def test_no_more_folds_than_subjects() -> None:
 
 def test_the_best_strength_of_random_warps_is_taken() -> None:
     table = scores(**{"elastic_0.5": 0.3, "elastic_1": 0.4, "elastic_2": 0.45, "dream_1": 0.4})
-    choice = choose(table, 1.0)
+    choice = choose(table, 1.0, "segmentation")
     assert choice.energies["elastic"] == 2.0
     assert choice.recommended == "elastic"
 
 
 def test_another_way_than_learned_directions_needs_a_lead_of_a_standard_error() -> None:
     clear = scores(**{"elastic_1": 0.40, "dream_1": 0.45, "learned_1": 0.43})
-    assert choose(clear, 1.0).recommended == "dream"
+    assert choose(clear, 1.0, "segmentation").recommended == "dream"
     slight = scores(**{"elastic_1": 0.402, "dream_1": 0.401, "learned_1": 0.400})
-    assert choose(slight, 1.0).recommended == "learned"
-    assert "nothing leads learned directions" in choose(slight, 1.0).reason
+    assert choose(slight, 1.0, "segmentation").recommended == "learned"
+    assert "nothing leads learned directions" in choose(slight, 1.0, "segmentation").reason
     random = scores(**{"elastic_1": 0.45, "dream_1": 0.39, "learned_1": 0.40})
-    assert choose(random, 1.0).recommended == "elastic"
-    assert "random warps lead learned directions" in choose(random, 1.0).reason
+    assert choose(random, 1.0, "segmentation").recommended == "elastic"
+    assert "random warps lead learned directions" in choose(random, 1.0, "segmentation").reason
+
+
+def test_where_classes_are_learned_another_way_than_random_warps_needs_the_lead() -> None:
+    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.401, "learned_1": 0.402})
+    choice = choose(slight, 1.0, "classification")
+    assert choice.recommended == "elastic"
+    assert "nothing leads random warps" in choice.reason
+    clear = scores(**{"elastic_1": 0.40, "dream_1": 0.40, "learned_1": 0.45})
+    assert choose(clear, 1.0, "classification").recommended == "learned"
 
 
 def test_the_reason_names_the_lead_and_its_error() -> None:
@@ -64,37 +73,40 @@ def test_the_reason_names_the_lead_and_its_error() -> None:
     table.loc[table["arm"] == "elastic", "score"] = [0.5, 0.5, 0.5, 0.5, 0.5]
     table.loc[table["arm"] == "dream", "score"] = [0.5, 0.6, 0.7, 0.8, 0.9]
     # deviations -.2 -.1 0 .1 .2: variance .025, standard error sqrt(.025 / 5)
-    assert "dreams minus random warps +0.2000, standard error 0.0707" in choose(table, 1.0).reason
+    assert (
+        "dreams minus random warps +0.2000, standard error 0.0707"
+        in choose(table, 1.0, "segmentation").reason
+    )
 
 
 def test_too_few_held_out_subjects_choose_nothing() -> None:
     table = scores(**{"elastic_2": 0.1, "dream_1": 0.9})
-    choice = choose(table[table["subject"].isin(["a", "b"])], 0.7)
+    choice = choose(table[table["subject"].isin(["a", "b"])], 0.7, "segmentation")
     assert (choice.energies, choice.recommended) == ({"elastic": 0.7, "learned": 0.7}, None)
     assert "2 training subjects" in choice.reason
-    assert choose(pd.DataFrame(columns=list(COLUMNS)), 0.7).recommended is None
+    assert choose(pd.DataFrame(columns=list(COLUMNS)), 0.7, "segmentation").recommended is None
 
 
 def test_a_candidate_that_lacks_a_subject_is_refused() -> None:
     table = scores(**{"elastic_1": 0.1, "learned_1": 0.9})
     with pytest.raises(ValueError, match="same subjects"):
-        choose(table.iloc[:-1], 1.0)
+        choose(table.iloc[:-1], 1.0, "segmentation")
 
 
 def test_dreams_that_some_fold_lacks_do_not_stand_to_choice() -> None:
     table = scores(**{"elastic_1": 0.1, "learned_1": 0.3, "dream_1": 0.9})
-    choice = choose(table.iloc[:-1], 1.0)
+    choice = choose(table.iloc[:-1], 1.0, "segmentation")
     assert choice.recommended == "learned"
     assert "not every fold had dreams" in choice.reason
     assert "dreams minus" not in choice.reason
-    nowhere = choose(table[table["arm"] != "dream"], 1.0)
+    nowhere = choose(table[table["arm"] != "dream"], 1.0, "segmentation")
     assert nowhere == choice
-    assert "not every fold" not in choose(table, 1.0).reason
+    assert "not every fold" not in choose(table, 1.0, "segmentation").reason
 
 
 def test_random_and_learned_directions_have_a_strength_each() -> None:
     table = scores(**{"elastic_1": 0.40, "elastic_2": 0.3, "learned_1": 0.40, "learned_2": 0.45})
-    choice = choose(table, 1.0)
+    choice = choose(table, 1.0, "segmentation")
     assert choice.energies == {"elastic": 1.0, "learned": 2.0}
     assert choice.recommended == "learned"
 

@@ -14,10 +14,15 @@ from pydantic import Field, field_validator
 
 from dreamorph.config import Config
 from dreamorph.training.config import ArmName
+from dreamorph.training.data import Task
 
 #: Ways of warping that stand to choice. The first one is taken unless another is clearly better: in
-#: draw after draw of few volumes it came out ahead, by less than one draw can show (decision 0026).
-WAYS: tuple[ArmName, ...] = ("learned", "elastic", "dream")
+#: draw after draw of few volumes it came out ahead, by less than one draw can show (decisions 0026,
+#: 0029).
+WAYS: dict[Task, tuple[ArmName, ...]] = {
+    "segmentation": ("learned", "elastic", "dream"),
+    "classification": ("elastic", "learned", "dream"),
+}
 NAMES: dict[ArmName, str] = {
     "learned": "learned directions", "elastic": "random warps", "dream": "dreams"
 }  # fmt: skip
@@ -106,11 +111,11 @@ def deal(
     return [tuple(order[k::count]) for k in range(count)]
 
 
-def choose(scores: pd.DataFrame, fallback: float) -> Choice:
+def choose(scores: pd.DataFrame, fallback: float, task: Task) -> Choice:
     """Choose strengths by mean score over subjects; a way of warping needs a lead to be taken.
 
-    Warps in learned directions are used unless random warps or dreams lead them by more than one
-    standard error. Dreams that could not be made for every held-out subject, since none passed the
+    Where labels are learned, warps in learned directions are used unless random warps or dreams
+    lead them by more than one standard error; where classes are, random warps are. Dreams that could not be made for every held-out subject, since none passed the
     gate, do not stand to choice.
 
     The lead is the one-standard-error rule of Breiman et al., Classification and Regression Trees
@@ -119,6 +124,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     Args:
         scores: columns COLUMNS, one row per candidate, seed and held-out subject; higher is better.
         fallback: energy of random warps where nothing was compared.
+        task: what is learned.
     """
     held_out = scores["subject"].nunique()
     if held_out < FEWEST_SUBJECTS:
@@ -136,7 +142,7 @@ def choose(scores: pd.DataFrame, fallback: float) -> Choice:
     ):
         raise ValueError("every candidate must be scored on the same subjects")
     energies: dict[ArmName, float] = {}
-    for arm in WAYS:
+    for arm in WAYS[task]:
         means = {e: float(own.mean()) for (name, e), own in by_subject.items() if name == arm}
         if means:
             energies[arm] = max(means, key=lambda e: means[e])

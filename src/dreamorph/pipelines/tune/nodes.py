@@ -12,7 +12,7 @@ from dreamorph.dreaming import AffineWarpConfig, DreamConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreamer import VERSION as DREAMING
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig
-from dreamorph.pipelines.common import Items, progress, trusted
+from dreamorph.pipelines.common import Items, progress, task_of, trusted
 from dreamorph.pipelines.ingest.nodes import is_simulated
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN
 from dreamorph.pipelines.tune.folds import Folds, Settings, folds_of, shortened
@@ -91,13 +91,13 @@ def cross_validate(
 
 
 def choose_warps(
-    plan: pd.DataFrame, tuned: Items, elastic: ElasticWarpConfig
+    cohort: Cohort, plan: pd.DataFrame, tuned: Items, elastic: ElasticWarpConfig
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scores of all candidates, and what follows from them."""
     tables = [pd.DataFrame(tuned[key]["rows"], columns=list(COLUMNS)) for key in plan["key"]]
     scores = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
     scores = scores.reset_index(drop=True)
-    choice = choose(scores, elastic.energy)
+    choice = choose(scores, elastic.energy, task_of(cohort))
     if not tables:
         choice = dataclasses.replace(choice, reason="tuning was not asked for")
     if choice.recommended is not None:
