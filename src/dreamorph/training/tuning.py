@@ -115,8 +115,9 @@ def choose(scores: pd.DataFrame, fallback: float, task: Task) -> Choice:
     """Choose strengths by mean score over subjects; a way of warping needs a lead to be taken.
 
     Where labels are learned, warps in learned directions are used unless random warps or dreams
-    lead them by more than one standard error; where classes are, random warps are. Dreams that could not be made for every held-out subject, since none passed the
-    gate, do not stand to choice.
+    lead them by more than one standard error; where classes are, random warps are. Dreams that
+    could not be made for every held-out subject, since none passed the gate, do not stand to
+    choice.
 
     The lead is the one-standard-error rule of Breiman et al., Classification and Regression Trees
     (1984): where evidence is thin, what is known beforehand decides.
