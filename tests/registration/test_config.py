@@ -39,3 +39,8 @@ def test_what_is_given_counts_more_than_the_preset() -> None:
 def test_what_makes_no_sense_is_refused(given: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         RegistrationConfig(**given)
+
+
+def test_a_window_has_a_middle() -> None:
+    with pytest.raises(ValidationError, match="expected an odd number of voxels, got 4"):
+        RegistrationConfig(window=4)

@@ -69,6 +69,23 @@ def test_local_correlation(window: int, stride: int, switch: Switch) -> None:
     assert close(found[1][1], found[0][1])
 
 
+def test_volumes_that_lie_in_another_order(switch: Switch) -> None:
+    """As nibabel reads them, the first axis fastest."""
+    fixed, moved = (
+        noise(2, 1, 8, 7, 9, seed=k).permute(0, 1, 4, 3, 2).contiguous().permute(0, 1, 4, 3, 2)
+        for k in (0, 1)
+    )
+    assert not fixed.is_contiguous()
+    found = []
+    for used in (False, True):
+        switch(used)
+        agreement = similarity.prepare("lncc", fixed, torch.ones_like(fixed))
+        leaf = moved.clone().requires_grad_()
+        value = agreement(leaf)
+        found.append((value.detach(), *torch.autograd.grad(value.sum(), [leaf])))
+    assert all(close(*both) for both in zip(found[1], found[0], strict=True))
+
+
 @pytest.mark.parametrize("shape", [(7, 9, 8), (7, 2, 8), (1, 9, 8)])
 def test_roughness(shape: tuple[int, ...]) -> None:
     field, share = noise(2, 3, *shape), torch.tensor([1.5, 3.0], device=DEVICE)

@@ -1,9 +1,10 @@
-"""Local correlation: which windows count."""
+"""Correlation: local, which windows count; of whole volumes."""
 
+import numpy as np
 import pytest
 import torch
 
-from dreamorph.registration.similarity import LocalCorrelation
+from dreamorph.registration.similarity import GlobalCorrelation, LocalCorrelation
 from dreamorph.spatial.smoothing import box_mean
 from tests.registration.volumes import texture
 
@@ -36,3 +37,17 @@ def test_windows_that_count_do_not_depend_on_the_batch() -> None:
         alone = LocalCorrelation.prepare(volumes[[k]], masks[[k]]).weight
         assert torch.equal(alone[0], both[k])
         assert alone.any()
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (10.0, 0.1)])
+def test_the_correlation_of_whole_volumes_is_that_of_numpy(mean: float, deviation: float) -> None:
+    fixed = texture((12, 14, 16), batch=2)
+    moved = texture((12, 14, 16), seed=3, batch=2) + fixed
+    moved = mean + deviation * (moved - moved.mean()) / moved.std()
+    mask = torch.zeros_like(fixed)
+    mask[0, :, 2:9], mask[1, :, :, 3:] = 1, 1
+    found = GlobalCorrelation.prepare(fixed, mask)(moved)
+    for k in range(2):
+        inside = mask[k] > 0
+        expected = np.corrcoef(fixed[k][inside].double(), moved[k][inside].double())[0, 1]
+        assert float(found[k]) == pytest.approx(expected, abs=2e-4)

@@ -114,6 +114,15 @@ def test_points_and_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(jacobian.folded_voxels(rough, spacing), folds)
 
 
+def test_one_affine_map_for_several_velocities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs do not broadcast: plain operations do it."""
+    velocity = gaussian_smooth(noise(2, 3, 4, 5, 4), 1.0)
+    maps = SpatialTransform(crooked()[:1], velocity, crooked(1), (6, 7, 8), (1.0, 1.0, 1.0))
+    points = maps.points()
+    monkeypatch.setattr(transform, "fused", lambda *_: True)
+    assert torch.equal(maps.points(), points)
+
+
 def test_what_is_not_contiguous_is_refused() -> None:
     from dreamorph.spatial.on_gpu import launch
 

@@ -1,6 +1,7 @@
 """The chain affine, diffeomorphism, affine."""
 
 import pytest
+import scipy.linalg
 import torch
 
 from dreamorph.spatial import (
@@ -10,7 +11,7 @@ from dreamorph.spatial import (
     apply_affine,
     gaussian_smooth,
 )
-from dreamorph.spatial.affine import identity_affine
+from dreamorph.spatial.affine import affine_log_where, identity_affine
 from dreamorph.spatial.transform import concatenate
 
 
@@ -82,6 +83,36 @@ def test_batches_join_and_part() -> None:
     assert torch.equal(again.points(), transform.points())
     with pytest.raises(ValueError, match="with and without"):
         concatenate([transform, SpatialTransform.identity(1, (10, 10, 10), (1.0, 1.5, 2.0))])
+
+
+@pytest.mark.filterwarnings("ignore:logm result may be inaccurate")
+def test_affine_logarithms_are_those_of_scipy() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for ndim in (2, 3):
+        logs = torch.zeros(40, ndim + 1, ndim + 1, dtype=torch.float64)
+        logs[:, :ndim] = 0.5 * torch.randn(40, ndim, ndim + 1, generator=generator).double()
+        logs[:20, :ndim, ndim] *= 1000  # far shifts
+        matrices = torch.linalg.matrix_exp(logs)
+        matrices[30:, :ndim] *= torch.logspace(-3, 3, 10)[:, None, None]
+        expected = torch.stack(
+            [torch.from_numpy(scipy.linalg.logm(one).real) for one in matrices.numpy()]
+        )
+        found = affine_log(matrices)
+        assert ((found - expected).abs() / expected.abs().amax((1, 2), True)).max() < 1e-10
+    assert affine_log(matrices[:0]).shape == (0, 4, 4)
+
+
+def test_maps_without_a_logarithm_do_not_harm_others() -> None:
+    """A half turn with shear has one eigenvalue twice, which comes out a little off -1."""
+    sheared = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
+    sheared[1, :2, :2] = sheared.new_tensor([[-1.0, 0.3], [0.0, -1.0]])
+    sheared[2, :2, :2] = sheared.new_tensor([[-1.3, 0.3], [-0.3, -0.7]])
+    sheared[3, 0, 0] = torch.nan
+    sheared[4, 0, 0] = 0.0
+    sheared[5, :3] *= 1.5
+    log, exists = affine_log_where(sheared)
+    assert exists.tolist() == [True, False, False, False, False, True]
+    assert torch.allclose(affine_exp(log)[[0, 5]], sheared[[0, 5]], atol=1e-10)
 
 
 def test_affine_log_and_exp_are_inverse() -> None:

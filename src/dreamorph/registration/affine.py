@@ -281,8 +281,9 @@ class _OneWay:
         self.points = points_like(shape, spacing, fixed.device)[box]
         self.corner_and_shape = corner_and_shape(box[2:], shape)
         self.local: Agreement = prepare(config.similarity, fixed[box], mask[box], config.window)
-        self.whole = GlobalCorrelation.prepare(fixed[box], mask[box])
-        self.signed = config.similarity == "lncc"
+        self.whole: GlobalCorrelation | None = None
+        if config.similarity == "lncc":
+            self.whole = GlobalCorrelation.prepare(fixed[box], mask[box])
 
     def alike(self, moved: torch.Tensor) -> torch.Tensor:
         """Local correlation; a flat window has none, so where most are flat they do not count."""
@@ -303,7 +304,7 @@ class _OneWay:
     def __call__(self, matrix: torch.Tensor) -> torch.Tensor:
         moved = self.moved(matrix)
         agreement = self.local(moved)
-        if self.signed:
+        if self.whole is not None:
             agreement = agreement + self.whole(moved)
         return agreement
 

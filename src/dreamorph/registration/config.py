@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dreamorph.config import Config
 
@@ -116,7 +116,7 @@ class RegistrationConfig(Config):
         preset: `fast`, `default` or `accurate`.
         similarity: `lncc`, signed local correlation, for scans of one kind; `mind` (self-similarity
             context) for scans of different kinds.
-        window: edge of the window of local normalised cross-correlation, in voxels.
+        window: edge of the window of local normalised cross-correlation, in voxels; odd.
         label_weight: weight of the label overlap where both volumes are labelled.
         affine: the affine step, or None to trust the given alignment.
         velocity: the deformable step, or None for an affine registration.
@@ -132,6 +132,13 @@ class RegistrationConfig(Config):
     velocity: VelocityConfig | None = VelocityConfig()
     batch_size: int | None = Field(default=None, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError(f"expected an odd number of voxels, got {window}")
+        return window
 
     @model_validator(mode="before")
     @classmethod

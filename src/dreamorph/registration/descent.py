@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 
@@ -76,23 +77,22 @@ def _replayed(
     def one() -> None:
         _move(parameters, gradient(parameters), mean, square, now)
 
-    side = torch.cuda.Stream(start.device)
+    side = _side(start.device)
     side.wait_stream(torch.cuda.current_stream(start.device))
-    with torch.cuda.stream(side):
-        for _ in range(REHEARSALS):
-            one()  # a step of length zero
-        mean.zero_()
-        square.zero_()
-        try:
+    try:
+        with torch.cuda.stream(side):
+            for _ in range(REHEARSALS):
+                one()  # a step of length zero
+            mean.zero_()
+            square.zero_()
             graph = _recorded(one)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            logger.debug("a step cannot be recorded: %s", error)
-            graph = None
-    torch.cuda.current_stream(start.device).wait_stream(side)
-    if graph is None:
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        logger.debug("a step cannot be recorded: %s", error)
         return None
+    finally:
+        torch.cuda.current_stream(start.device).wait_stream(side)
     for values in factors:
         raise_if_stopped()
         now.copy_(values)
@@ -100,6 +100,12 @@ def _replayed(
     found = parameters.clone()
     del graph  # and with it the memory that it holds
     return found
+
+
+@lru_cache
+def _side(device: torch.device) -> torch.cuda.Stream:
+    """One for all: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)
 
 
 def _recorded(work: Callable[[], None]) -> torch.cuda.CUDAGraph:

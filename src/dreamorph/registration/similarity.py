@@ -70,7 +70,7 @@ class LocalCorrelation:
         cls, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
     ) -> "LocalCorrelation":
         """Local moments of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
-        mask = mask.to(fixed.dtype).contiguous()
+        fixed, mask = fixed.contiguous(), mask.to(fixed.dtype).contiguous()
         filled = box_mean(mask, window, stride)
         share = 1 / filled.clamp(min=FLAT)
         within = fixed * mask
@@ -160,9 +160,9 @@ class GlobalCorrelation:
     def __call__(self, moved: torch.Tensor) -> torch.Tensor:
         """Correlation `(B,)` in -1..1 of each moved volume `(B, 1, *shape)` with its fixed one."""
         volume = moved.flatten(1)
-        weighed = volume * self.weight
-        variance = (weighed * volume).sum(1) - weighed.sum(1).square()
-        return (volume * self.fixed).sum(1) * torch.rsqrt(variance.clamp(min=0) + FLAT**2)
+        centred = volume - (volume * self.weight).sum(1, keepdim=True)
+        variance = (centred.square() * self.weight).sum(1)
+        return (centred * self.fixed).sum(1) * torch.rsqrt(variance + FLAT**2)
 
 
 def soft_dice(fixed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:

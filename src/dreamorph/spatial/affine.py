@@ -10,9 +10,9 @@ import torch
 _EXP_SQUARINGS = 4
 _EXP_SERIES = [[1 / math.factorial(3 * row + k) for k in range(3)] for row in range(3)]
 _EXP_LAST = 1 / math.factorial(9)
-#: Of the matrix logarithm: square roots, the last odd order of its series, and how near an
-#: eigenvalue may come to the negative axis.
-_LOG_ROOTS, _LOG_LAST, _LOG_TOLERANCE = 6, 11, 1e-8
+#: Of the matrix logarithm: square roots, the last odd order of its series, and how near to the
+#: negative axis an eigenvalue may lie, the largest one being 1.
+_LOG_ROOTS, _LOG_LAST, _LOG_TOLERANCE = 6, 11, 1e-6
 #: Most iterations of a square root; each halves what is left of digits that are wrong, or better.
 _ROOT_ITERATIONS = 40
 
@@ -89,9 +89,10 @@ def affine_log_where(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`affine_log` of the maps that have one, zero for others, and which have, `(B,)`."""
     maps = matrix.detach().cpu().double()
     eye = torch.eye(maps.shape[-1], dtype=maps.dtype)
-    values = torch.linalg.eigvals(maps)
-    behind = (values.real <= 0) & (values.imag.abs() <= _LOG_TOLERANCE * values.abs())
-    exists = ~behind.any(dim=1)
+    exists = maps.isfinite().all(dim=2).all(dim=1)
+    values = torch.linalg.eigvals(torch.where(exists[:, None, None], maps, eye))
+    near = _LOG_TOLERANCE * values.abs().amax(dim=1, keepdim=True)
+    exists &= ~((values.real <= near) & (values.imag.abs() <= near)).any(dim=1)
     root = torch.where(exists[:, None, None], maps, eye)
     for _ in range(_LOG_ROOTS):
         root = _square_root(root)
@@ -136,7 +137,7 @@ def _series(device: torch.device) -> torch.Tensor:
 def _square_root(matrix: torch.Tensor) -> torch.Tensor:
     """Principal square roots `(B, n, n)` (Denman and Beavers, Appl. Math. Comput. 1976)."""
     root, inverse = matrix, torch.eye(matrix.shape[-1], dtype=matrix.dtype).expand_as(matrix)
-    for _ in range(_ROOT_ITERATIONS):
+    for _ in range(_ROOT_ITERATIONS if len(matrix) else 0):
         before = root
         root, inverse = (
             0.5 * (root + torch.linalg.inv(inverse)),

@@ -11,6 +11,8 @@ logger = logging.getLogger(__name__)
 
 #: Places of a program.
 BLOCK = 256
+#: Voxels whose three components can be numbered.
+MOST = 2**31 // 3
 
 
 def fused(*tensors: torch.Tensor) -> bool:
@@ -25,7 +27,11 @@ def takes(*tensors: torch.Tensor) -> bool:
     They take `(B, C, *shape)` of three axes in single precision on a GPU, where Triton works.
     """
     return all(
-        one.is_cuda and one.dtype == torch.float32 and one.dim() == 5 for one in tensors
+        one.is_cuda
+        and one.dtype == torch.float32
+        and one.dim() == 5
+        and math.prod(one.shape[2:]) < MOST
+        for one in tensors
     ) and _works(tensors[0].device)
 
 
@@ -36,6 +42,8 @@ def _works(device: torch.device) -> bool:
         from dreamorph.spatial.fused import smoothed
 
         smoothed(torch.zeros(1, 1, 1, 1, 4, device=device), (1.0,), 2)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         logger.info("no fused programs on this GPU, registrations take longer: %s", error)
         return False

@@ -94,7 +94,11 @@ class SpatialTransform:
     def points(self) -> torch.Tensor:
         """Where each output voxel's centre goes, `(B, ndim, *shape)` in grid millimetres."""
         device, velocity = self.pre.device, self.velocity
-        if velocity is not None and fused(velocity):
+        ends = (self.pre, self.post)
+        alike = velocity is not None and all(
+            len(end) == len(velocity) and not end.requires_grad for end in ends
+        )
+        if velocity is not None and alike and fused(velocity):
             from dreamorph.spatial.fused import traced
 
             edges = self.extent_mm
