@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 #: measured at 96^3 and rounded up.
 BYTES_PER_VOXEL: dict[Similarity, int] = {"lncc": 300, "mind": 1000}
 BYTES_PER_LABEL = 50
-#: Beyond 8, larger batches were not faster on a CPU; on a GPU 256 pairs at once were registered 1.4
-#: to 1.6 times as fast as 64 (docs/benchmarks.md), and more were not tried.
+#: Beyond 8, larger batches were not faster on a CPU; on a GPU 256 pairs at once were registered 1.3
+#: to 1.5 times as fast as 64 (docs/benchmarks.md), and more were not tried.
 LARGEST_BATCH = {"cpu": 8, "cuda": 256}
 
 #: Where Linux tells a container its limits.

@@ -16,9 +16,9 @@ from dreamorph.config import Config
 from dreamorph.training.config import ArmName
 from dreamorph.training.data import Task
 
-#: Ways of warping that stand to choice. The first one is taken unless another is clearly better: in
-#: draw after draw of few volumes it came out ahead, by less than one draw can show (decisions 0026,
-#: 0029).
+#: Ways of warping that stand to choice. The first one is taken unless another is clearly better:
+#: over many draws of few volumes it came out ahead, by less than one draw can show (decision 0026;
+#: for classes, of which less is known, decision 0029).
 WAYS: dict[Task, tuple[ArmName, ...]] = {
     "segmentation": ("learned", "elastic", "dream"),
     "classification": ("elastic", "learned", "dream"),
