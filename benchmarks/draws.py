@@ -43,7 +43,7 @@ from dreamorph.prior.basis import CosineBasis
 from dreamorph.training import predict_each, train_arms
 from dreamorph.training.arms import Material
 from dreamorph.training.config import ArmName
-from dreamorph.training.tuning import Candidate
+from dreamorph.training.tuning import COLUMNS, Candidate
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.preprocess import preprocess
 from dreamorph.volumes.scan import scan
@@ -262,9 +262,9 @@ def tuned(
         short = shortened(given.training, given.tuning)
         data = training.training_data(learners)
         (network,) = train_arms([(arm, given.tuning.seed)], data, short)
-        scores = held_out_scores(network, judges, class_weights(cohort)).items()
+        scores = held_out_scores(network, judges, class_weights(cohort))
         rows = [[way.arm, way.energy, number, *score] for score in scores]
-    return pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def trained(

@@ -27,7 +27,7 @@ from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.training.config import ArmName
 from dreamorph.training.data import Task
-from dreamorph.training.tuning import SCALED, choose
+from dreamorph.training.tuning import COLUMNS, SCALED, choose, counted
 from dreamorph.volumes.splits import FEWEST_TRAINED
 
 PAGE = ROOT / "docs" / "evidence.md"
@@ -35,7 +35,7 @@ WORK = ROOT / "data" / "benchmarks" / "evidence"
 #: Trained first what the question is about.
 TRAINED: tuple[ArmName, ...] = ("elastic", "learned", "dream", "classic", "none")
 KEYS = ["labelled", "draw", "steps", "arm", "energy", "seed", "case", "subject"]
-TUNING = ["labelled", "draw", "steps", "arm", "energy", "fold", "subject", "score"]
+TUNING = ["labelled", "draw", "steps", *COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,8 @@ class Progress:
         table = self._of(self.study.tuning, TUNING)
         table = table[(table["labelled"] == labelled) & (table["draw"] == draw)]
         task: Task = "classification" if self.study.classes else "segmentation"
-        choice = choose(table, self.given.elastic_warps.energy, task)
+        scores = counted(table, self.given.tuning.labels)
+        choice = choose(scores, self.given.elastic_warps.energy, task)
         return choice.energies, None if table.empty else choice.recommended or "elastic"
 
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:

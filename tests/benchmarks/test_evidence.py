@@ -167,7 +167,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
     study = Study("hippocampus", "", (3,))
     study.__dict__["parameters"] = given
     tuned = [
-        [3, 0, 700, arm, energy, fold, f"s{fold}", score]
+        [3, 0, 700, arm, energy, fold, f"s{fold}", "organ", score]
         for arm, energy, score in (
             ("elastic", 1.0, 0.6), ("elastic", 4.0, 0.7), ("learned", 1.0, 0.9),
             ("learned", 4.0, 0.8), ("dream", 1.0, 0.5),
@@ -199,7 +199,7 @@ def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Progress) -> Non
     add(results(atlas=[0.7]).assign(draw=7), study.study.results)
     tuned = pd.DataFrame(
         [
-            [3, 7, 700, arm, 4.0, fold, f"s{fold}", 0.5]
+            [3, 7, 700, arm, 4.0, fold, f"s{fold}", "organ", 0.5]
             for arm, fold in (("elastic", 0), ("learned", 1))
         ],
         columns=evidence.TUNING,
@@ -239,7 +239,7 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
                 row |= {"label": 1, "dice": 0.5}
                 if piece.kind == "tune":
                     row = {"arm": piece.arm, "energy": piece.energy, "fold": piece.fold}
-                    row |= {"subject": f"s{piece.fold}", "score": piece.energy}
+                    row |= {"subject": f"s{piece.fold}", "label": "organ", "score": piece.energy}
                 yield piece, pd.DataFrame() if piece.kind == "prepare" else pd.DataFrame([row])
 
     monkeypatch.setattr(evidence, "Processes", Fake)

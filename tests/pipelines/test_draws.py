@@ -69,7 +69,7 @@ def test_tuning_of_a_draw_scores_what_the_pipeline_s_does(
         for way in ways
     ]
     found = pd.concat([table for table in tables if not table.empty])
-    keys = ["arm", "energy", "fold", "subject"]
+    keys = ["arm", "energy", "fold", "subject", "label"]
     both = found.merge(expected, on=keys, suffixes=("", "_expected"))
     assert len(both) == len(found) == len(expected) > 0
     assert (both["score"] - both["score_expected"]).abs().max() < 1e-6

@@ -1,4 +1,4 @@
-"""Two cohorts of one name are not one study."""
+"""Two cohorts of one name are not one study, and what a cohort lacks is said at once."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pytest
 
 from dreamorph.datasets import AtomicStore
 from dreamorph.errors import CohortError
-from dreamorph.pipelines.ingest.nodes import check_origin, note_origin
+from dreamorph.pipelines.ingest.nodes import check_counted, check_origin, note_origin
+from dreamorph.training.tuning import TuningConfig
 from dreamorph.volumes.config import CohortConfig
 
 
@@ -45,3 +46,12 @@ def test_no_place_is_kept_in_clear(origin: AtomicStore) -> None:
     files = [file.read_bytes() for file in origin.path.iterdir()]
     assert files
     assert not [data for data in files if b"nifti" in data]
+
+
+def test_a_label_that_is_to_count_must_be_one_of_the_cohort() -> None:
+    check_counted(TuningConfig(), [])
+    check_counted(TuningConfig(labels=("bone",)), ["tumour", "bone"])
+    with pytest.raises(CohortError, match=r"labels of the cohort \(tumour, bone\), got 'bones'"):
+        check_counted(TuningConfig(labels=("bone", "bones")), ["tumour", "bone"])
+    with pytest.raises(CohortError, match="it has none"):
+        check_counted(TuningConfig(labels=("bone",)), [])

@@ -17,6 +17,7 @@ from dreamorph.pipelines.tune.folds import Folds, Settings, shortened
 from dreamorph.pipelines.tune.nodes import choose_warps, plan_tuning
 from dreamorph.prior import DeformationPrior
 from dreamorph.training import TrainedArm
+from dreamorph.training.tuning import COLUMNS, TuningConfig
 from tests.pipelines.conftest import ROOT, Workplace
 
 
@@ -80,7 +81,7 @@ def test_a_fold_learns_nothing_from_those_it_is_judged_on(
         assert set(made.cases) == set(train["case"]) - own
         assert set(made.prior.subjects) - set(held_out) == set(made.prior.subjects)
     scored = [row for item in judged for value in item.values() for row in value["rows"]]
-    table = pd.DataFrame(scored, columns=["arm", "energy", "fold", "subject", "score"])
+    table = pd.DataFrame(scored, columns=list(COLUMNS))
     for number, held_out in enumerate(folds.folds):
         assert set(table.loc[table["fold"] == number, "subject"]) == set(held_out)
     assert table["score"].between(0, 1).all()
@@ -121,10 +122,12 @@ def test_a_perfect_answer_scores_one(folds: Folds, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(TrainedArm, "build", lambda _: None)
     nobody = TrainedArm("elastic", 0, None, {}, pd.DataFrame())  # type: ignore[arg-type]
     scores = module.held_out_scores(nobody, train, {})
-    assert scores == dict.fromkeys(train.table["subject"], 1.0)
+    names = train.label_names.values()
+    assert scores == [(s, name, 1.0) for s in train.table["subject"] for name in names]
     answers[0] = answers[0].flip(1)
     worse = module.held_out_scores(nobody, train, {})
-    assert [s for s in scores if worse[s] < 1] == [train.table["subject"][0]]
+    assert {s for s, _, score in worse if score < 1} == {train.table["subject"][0]}
+    assert len(names) == train.n_labels
 
 
 def test_classes_count_alike_however_rare(folds: Folds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +151,8 @@ def test_classes_count_alike_however_rare(folds: Folds, monkeypatch: pytest.Monk
             cohort, folds.alignment, folds.pair_table, folds.pairs, folds.settings, 2
         ).class_weights
         scores = module.held_out_scores(nobody, cohort, weights)
-        assert list(scores) == subjects
-        return sum(scores.values()) / len(scores)
+        assert [(s, label) for s, label, _ in scores] == [(s, module.CLASS) for s in subjects]
+        return sum(score for *_, score in scores) / len(scores)
 
     assert mean([[0.0, 1.0]] * len(train)) == pytest.approx(0.5)
     assert mean([[1.0, 0.0], *[[0.0, 1.0]] * (len(train) - 1)]) == pytest.approx(1.0)
@@ -204,7 +207,8 @@ def test_simulated_patients_are_not_tuned_on_unless_asked(finished: Workplace) -
 def test_without_scores_random_warps_stay_as_given() -> None:
     elastic = parameters().elastic_warps.model_copy(update={"energy": 0.8})
     empty = pd.DataFrame(columns=["arm", "energy", "fold", "key"])
-    scores, choice = choose_warps(SimpleNamespace(n_labels=1), empty, {}, elastic)
+    cohort = SimpleNamespace(n_labels=1)
+    scores, choice = choose_warps(cohort, empty, {}, TuningConfig(), elastic)
     assert scores.empty
     assert choice["elastic_energy"] == 0.8
     assert choice["recommended_arm"] == NOT_CHOSEN
@@ -214,13 +218,42 @@ def test_without_scores_random_warps_stay_as_given() -> None:
 def test_without_a_lead_the_task_decides(n_labels: int, recommended: str) -> None:
     arms, subjects = ("learned", "elastic", "dream"), range(4)
     tuned = {
-        arm: {"rows": [[arm, 1.0, 0, str(k), 0.5 + 0.01 * ((k + place) % 2)] for k in subjects]}
+        arm: {
+            "rows": [[arm, 1.0, 0, str(k), "a", 0.5 + 0.01 * ((k + place) % 2)] for k in subjects]
+        }
         for place, arm in enumerate(arms)
     }
     plan = pd.DataFrame({"key": arms})
     cohort = SimpleNamespace(n_labels=n_labels)
-    _, choice = choose_warps(cohort, plan, tuned, parameters().elastic_warps)
+    given = parameters().elastic_warps
+    _, choice = choose_warps(cohort, plan, tuned, TuningConfig(), given)
     assert choice["recommended_arm"] == recommended
+
+
+def test_labels_that_do_not_count_have_no_say_and_are_shown() -> None:
+    arms, subjects = ("learned", "elastic", "dream"), range(4)
+    better = {"organ": "dream", "lesion": "learned"}
+    tuned = {
+        arm: {
+            "rows": [
+                [arm, 1.0, 0, str(k), label, 0.5 + 0.2 * (better[label] == arm) + 0.01 * (k % 2)]
+                for k in subjects
+                for label in better
+            ]
+        }
+        for arm in arms
+    }
+    plan, cohort = pd.DataFrame({"key": arms}), SimpleNamespace(n_labels=2)
+    given = parameters().elastic_warps
+
+    def chosen(labels: tuple[str, ...] | None) -> tuple[pd.DataFrame, dict]:
+        return choose_warps(cohort, plan, tuned, TuningConfig(labels=labels), given)
+
+    assert chosen(None)[1]["recommended_arm"] == "learned"
+    scores, choice = chosen(("organ",))
+    assert choice["recommended_arm"] == "dream"
+    assert choice["counted_labels"] == ["organ"]
+    assert set(scores["label"]) == {"organ", "lesion"}
 
 
 def test_a_fold_that_no_pair_joins_has_no_scores(

@@ -8,6 +8,7 @@ from dreamorph.reporting import ReportInputs
 from dreamorph.reporting.parts import Table
 from dreamorph.reporting.sections import arms
 from dreamorph.reporting.wording import NOTHING
+from dreamorph.training.tuning import COLUMNS
 
 WAYS = (("elastic", 1.0, 0.70), ("elastic", 2.0, 0.72), ("dream", 1.0, 0.8))
 CHOICE = {
@@ -20,11 +21,12 @@ CHOICE = {
 
 def tuned(complete: ReportInputs) -> ReportInputs:
     rows = [
-        [arm, energy, 0, subject, score]
+        [arm, energy, 0, subject, label, score - lower]
         for arm, energy, score in WAYS
         for subject in ("a", "b", "c")
+        for label, lower in (("organ", 0.0), ("lesion", 0.5))
     ]
-    table = pd.DataFrame(rows, columns=["arm", "energy", "fold", "subject", "score"])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     return replace(complete, tuning=table, choice=CHOICE)
 
 
@@ -36,9 +38,16 @@ def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInp
         ("random warp", "2"),
         ("dream", NOTHING),
     ]
-    assert "0.720 ± 0.000" in section["tuning"].rows[1]
+    assert section["tuning"].rows[1][2:] == ("3", "0.720 ± 0.000", "0.220 ± 0.000")
+    assert section["tuning"].columns[3:] == ("organ", "lesion")
+    assert "alone" not in section["tuning"].caption
     assert "2 times the energy" in section["chosen"]
     assert "leads by more than one standard error" in section["chosen"]
+
+
+def test_the_report_names_the_labels_that_counted(complete: ReportInputs) -> None:
+    section = arms.build(replace(tuned(complete), choice={**CHOICE, "counted_labels": ["organ"]}))
+    assert "by organ alone" in section["tuning"].caption
 
 
 def test_without_cross_validation_the_report_says_so(complete: ReportInputs) -> None:

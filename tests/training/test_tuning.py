@@ -4,7 +4,15 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from dreamorph.training.tuning import COLUMNS, Candidate, TuningConfig, candidates, choose, deal
+from dreamorph.training.tuning import (
+    COLUMNS,
+    Candidate,
+    TuningConfig,
+    candidates,
+    choose,
+    counted,
+    deal,
+)
 
 SUBJECTS = ("a", "b", "c", "d", "e")
 
@@ -16,7 +24,8 @@ def scores(**means: float) -> pd.DataFrame:
         arm, energy = name.split("_")
         for k, subject in enumerate(SUBJECTS):
             noise = 0.01 * ((k * (place + 2)) % 5 - 2)
-            rows.append([arm, float(energy), k % 3, subject, mean + 0.1 * k + noise])
+            score = mean + 0.1 * k + noise
+            rows.append([arm, float(energy), k % 3, subject, "organ", score])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -66,6 +75,20 @@ def test_where_classes_are_learned_another_way_than_random_warps_needs_the_lead(
     assert "nothing leads random warps" in choice.reason
     clear = scores(**{"elastic_1": 0.40, "dream_1": 0.40, "learned_1": 0.45})
     assert choose(clear, 1.0, "classification").recommended == "learned"
+
+
+def test_labels_that_count_alone_decide() -> None:
+    organ = scores(**{"elastic_1": 0.5, "learned_1": 0.5, "dream_1": 0.6})
+    lesion = scores(**{"elastic_1": 0.5, "learned_1": 0.5, "dream_1": 0.2}).assign(label="lesion")
+    both = pd.concat([organ, lesion])
+    assert choose(counted(both, None), 1.0, "segmentation").recommended == "learned"
+    assert choose(counted(both, ("organ",)), 1.0, "segmentation").recommended == "dream"
+    assert choose(counted(both, ("lesion",)), 1.0, "segmentation").recommended == "learned"
+    # a subject without the label that counts is no evidence
+    only = both[(both["label"] == "organ") | both["subject"].isin(["a", "b"])]
+    choice = choose(counted(only, ("lesion",)), 1.0, "segmentation")
+    assert choice.recommended is None
+    assert "2 training subjects" in choice.reason
 
 
 def test_the_reason_names_the_lead_and_its_error() -> None:

@@ -49,9 +49,9 @@ class ReportInputs:
             arms and plain baselines.
         comparisons: `evaluation.compare_arms`, for one metric or several.
         history: columns arm, seed, step, metric, value.
-        tuning: columns arm, energy, fold, subject, score: held-out training subjects.
+        tuning: columns arm, energy, fold, subject, label, score: held-out training subjects.
         choice: what followed from them, with the keys elastic_energy, learned_energy,
-            recommended_arm and choice_reason.
+            recommended_arm, choice_reason and counted_labels (names; None for all).
         checks: `hallucination.result.to_table`.
         verdict: pass, fail or not_assessable.
         recovery: of a simulated truth. Key `registration` holds the fields of

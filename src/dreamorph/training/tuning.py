@@ -30,7 +30,7 @@ NAMES: dict[ArmName, str] = {
 SCALED: tuple[ArmName, ...] = ("elastic", "learned")
 #: With fewer held-out subjects nothing is chosen.
 FEWEST_SUBJECTS = 3
-COLUMNS = ("arm", "energy", "fold", "subject", "score")
+COLUMNS = ("arm", "energy", "fold", "subject", "label", "score")
 
 
 class TuningConfig(Config):
@@ -43,6 +43,8 @@ class TuningConfig(Config):
         share_of_steps: length of these trainings, relative to that of the arms.
         energies: strengths to choose from of random warps and of warps in learned directions, as
             `elastic_warps.energy`.
+        labels: names of the labels that count in the choice; null for all of them. All are learned
+            and reported in any case.
         pool: dreams drawn and judged in each fold.
         seed: of the folds, the dreams and the networks.
     """
@@ -50,6 +52,7 @@ class TuningConfig(Config):
     folds: int | None = Field(default=None, ge=0)
     share_of_steps: float = Field(default=0.5, gt=0, le=1)
     energies: tuple[float, ...] = (4.0,)
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
 
@@ -111,6 +114,11 @@ def deal(
     return [tuple(order[k::count]) for k in range(count)]
 
 
+def counted(scores: pd.DataFrame, labels: Sequence[str] | None) -> pd.DataFrame:
+    """The rows of the labels that count; all where there are no labels named."""
+    return scores if labels is None else scores[scores["label"].isin(labels)]
+
+
 def choose(scores: pd.DataFrame, fallback: float, task: Task) -> Choice:
     """Choose strengths by mean score over subjects; a way of warping needs a lead to be taken.
 
@@ -123,7 +131,8 @@ def choose(scores: pd.DataFrame, fallback: float, task: Task) -> Choice:
     (1984): where evidence is thin, what is known beforehand decides.
 
     Args:
-        scores: columns COLUMNS, one row per candidate, seed and held-out subject; higher is better.
+        scores: columns COLUMNS, one row per candidate, seed, held-out subject and label that
+            counts; higher is better.
         fallback: energy of random warps where nothing was compared.
         task: what is learned.
     """

@@ -1,6 +1,6 @@
 """Nodes of the ingest step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items
 from dreamorph.simulation import LABEL_NAMES, SimulationConfig, simulate
 from dreamorph.simulation.patients import SimulatedCohort
+from dreamorph.training.tuning import TuningConfig
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig, SplitConfig
 from dreamorph.volumes.preprocess import preprocess
@@ -82,13 +83,27 @@ def validate_cases(files: Scan, cohort: CohortConfig) -> tuple[Validation, pd.Da
 
 
 def split_cases(
-    validation: Validation, split: SplitConfig
+    validation: Validation, split: SplitConfig, tuning: TuningConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
-    """Decide by subject who trains, who stays unlabelled and who tests."""
+    """Decide by subject who trains, who stays unlabelled and who tests.
+
+    Raises CohortError for a label that tuning names and the cohort lacks, before long work begins.
+    """
+    check_counted(tuning, list(validation.facts.label_names.values()))
     table = assign_splits(validation.good, split, validation.quarantine)
     check_members(table)
     public = table[["case", "subject", "class", "split", "labelled"]]
     return table, public, validation.facts.model_dump(mode="json")
+
+
+def check_counted(tuning: TuningConfig, known: Sequence[str]) -> None:
+    """Whether the cohort has all labels that are to count. Raises CohortError."""
+    unknown = [name for name in tuning.labels or () if name not in known]
+    if unknown:
+        raise CohortError(
+            f"tuning.labels: expected labels of the cohort ({', '.join(known) or 'it has none'}),"
+            f" got {unknown[0]!r}"
+        )
 
 
 def preprocess_cases(

@@ -29,7 +29,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.split_cases,
-                ["validation", "params:split"],
+                ["validation", "params:split", "params:tuning"],
                 ["case_table", "split", "cohort_facts"],
                 name="split_cases",
             ),

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: Dreams rendered and judged together.
 CHUNK = 8
+#: Stands for the label where classes are learned.
+CLASS = "class"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Folds:
         short = shortened(self.settings.training, self.settings.tuning)
         for trained in train_each(self._jobs(missing, begun, failed), short):
             key, way, number, judges = begun.popleft()
-            scores = held_out_scores(trained, judges, self.class_weights).items()
+            scores = held_out_scores(trained, judges, self.class_weights)
             yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
         yield from ({key: {"rows": []}} for key in failed)
 
@@ -200,29 +202,36 @@ def accepted_dreams(
 
 def held_out_scores(
     trained: TrainedArm, judges: Cohort, class_weights: Mapping[str, float]
-) -> dict[str, float]:
-    """Score of every subject: mean Dice of its labels, or probability of its true class.
+) -> list[tuple[str, str, float]]:
+    """Subject, label and mean score of every label that a subject has.
 
-    The latter is weighted, so that its mean over subjects is the mean over classes: else a network
-    that always names the commonest class would lead.
+    The score is the Dice of the label or, of CLASS, the probability of the true class. That is
+    weighted, so that its mean over subjects is the mean over classes: else a network that always
+    names the commonest class would lead.
     """
-    values: dict[str, list[float]] = {}
+    values: dict[tuple[str, str], list[float]] = {}
     answers = predict_each(trained.build(), judges.images, judges.masks)
     for row, answer in enumerate(answers):
         if task_of(judges) == "segmentation":
-            scores = _dice(answer[0].argmax(dim=0), judges.labels[row, 0], judges.n_labels)
+            found = answer[0].argmax(dim=0)
+            scores = _dice(found, judges.labels[row, 0], judges.label_names)
         else:
             cls = str(judges.table["class"][row])
-            scores = [class_weights[cls] * float(answer[0, judges.class_names.index(cls)])]
-        values.setdefault(str(judges.table["subject"][row]), []).extend(scores)
-    return {subject: sum(own) / len(own) for subject, own in values.items() if own}
+            probability = float(answer[0, judges.class_names.index(cls)])
+            scores = {CLASS: class_weights[cls] * probability}
+        subject = str(judges.table["subject"][row])
+        for label, score in scores.items():
+            values.setdefault((subject, label), []).append(score)
+    return [(*key, sum(own) / len(own)) for key, own in values.items()]
 
 
-def _dice(found: torch.Tensor, true: torch.Tensor, n_labels: int) -> list[float]:
+def _dice(
+    found: torch.Tensor, true: torch.Tensor, label_names: Mapping[int, str]
+) -> dict[str, float]:
     """Dice of every label that a volume has, on the common grid."""
-    scores = []
-    for label in range(1, n_labels + 1):
+    scores = {}
+    for label, name in label_names.items():
         a, b = found == label, true == label
         if b.any():
-            scores.append(2 * int((a & b).sum()) / int(a.sum() + b.sum()))
+            scores[name] = 2 * int((a & b).sum()) / int(a.sum() + b.sum())
     return scores

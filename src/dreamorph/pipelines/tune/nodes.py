@@ -20,14 +20,21 @@ from dreamorph.prior import DeformationPrior, PriorConfig
 from dreamorph.registration.groupwise import Alignment
 from dreamorph.training import TrainingConfig
 from dreamorph.training.fit import VERSION as TRAINING
-from dreamorph.training.tuning import COLUMNS, FEWEST_SUBJECTS, TuningConfig, candidates, choose
+from dreamorph.training.tuning import (
+    COLUMNS,
+    FEWEST_SUBJECTS,
+    TuningConfig,
+    candidates,
+    choose,
+    counted,
+)
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig
 
 logger = logging.getLogger(__name__)
 
 #: Counts up whenever the same parameters would give other scores.
-VERSION = 5
+VERSION = 6
 #: Folds where the parameters leave it to the cohort and its patients are real.
 FOLDS = 3
 PLAN_COLUMNS = ["arm", "energy", "fold", "key"]
@@ -91,13 +98,17 @@ def cross_validate(
 
 
 def choose_warps(
-    cohort: Cohort, plan: pd.DataFrame, tuned: Items, elastic: ElasticWarpConfig
+    cohort: Cohort,
+    plan: pd.DataFrame,
+    tuned: Items,
+    tuning: TuningConfig,
+    elastic: ElasticWarpConfig,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scores of all candidates, and what follows from them."""
     tables = [pd.DataFrame(tuned[key]["rows"], columns=list(COLUMNS)) for key in plan["key"]]
     scores = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
     scores = scores.reset_index(drop=True)
-    choice = choose(scores, elastic.energy, task_of(cohort))
+    choice = choose(counted(scores, tuning.labels), elastic.energy, task_of(cohort))
     if not tables:
         choice = dataclasses.replace(choice, reason="tuning was not asked for")
     if choice.recommended is not None:
@@ -108,4 +119,5 @@ def choose_warps(
         **{f"{arm}_energy": energy for arm, energy in choice.energies.items()},
         "recommended_arm": choice.recommended or NOT_CHOSEN,
         "choice_reason": choice.reason,
+        "counted_labels": tuning.labels and list(tuning.labels),
     }

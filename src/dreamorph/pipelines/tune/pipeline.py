@@ -45,7 +45,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.choose_warps,
-                ["cohort", "tuning_plan", "tuned", "params:elastic_warps"],
+                ["cohort", "tuning_plan", "tuned", "params:tuning", "params:elastic_warps"],
                 ["tuning_scores", "choice"],
                 name="choose_warps",
             ),

@@ -176,21 +176,27 @@ def _comparisons(inputs: ReportInputs) -> Listed:
 
 
 def _tuning(inputs: ReportInputs) -> Listed:
-    """Mean score of every candidate over held-out training subjects."""
-    rows = []
+    """Mean score of every candidate over held-out training subjects, for each label."""
+    rows: list[list[Any]] = []
+    names: list[str] = []
     if not inputs.tuning.empty:
+        names = list(inputs.tuning["label"].drop_duplicates())
         for (arm, energy), part in inputs.tuning.groupby(["arm", "energy"], sort=False):
             strength = NOTHING if arm == "dream" else f"{energy:g}"
-            values = part.groupby("subject")["score"].mean().to_numpy(dtype=float)
-            rows.append([arm_name(str(arm)), strength, len(values), _spread(values, 3)])
-    score = (
-        "Dice" if inputs.task == "segmentation" else "probability of the true class, classes alike"
-    )
+            own = [part.loc[part["label"] == name, "score"] for name in names]
+            cells = [_spread(scores.to_numpy(dtype=float), 3) for scores in own]
+            rows.append([arm_name(str(arm)), strength, part["subject"].nunique(), *cells])
+    score, columns = "Dice", names
+    if inputs.task == "classification":
+        score = "probability of the true class, classes alike"
+        columns = [score]
+    labels = inputs.choice.get("counted_labels")
+    which = f" The choice was made by {' and '.join(labels)} alone." if labels else ""
     return listed(
         "Networks trained without some of the training subjects and scored on those, shorter than"
         f" the arms: mean {score} ± standard deviation over subjects. Strength is the energy of the"
-        " warps, relative to that of the dreams.",
-        ("samples", "strength", "subjects", score),
+        f" warps, relative to that of the dreams.{which}",
+        ("samples", "strength", "subjects", *columns),
         rows,
         "",
     )
