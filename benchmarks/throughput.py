@@ -100,7 +100,8 @@ class Ours:
 
     def _sampler(self, count: int) -> DreamWarps:
         recipes = self.dreamer.recipes(count, range(BATCH), self.generator)
-        return DreamWarps(self.dreamer, recipes, self.cases, self.shape)
+        classes = [None] * len(self.cases)
+        return DreamWarps(self.dreamer, recipes, self.cases, classes, self.shape)
 
 
 class Theirs:

@@ -184,7 +184,7 @@ def test_dream_warps_draw_from_the_accepted_only() -> None:
     dreamer = Dreamer(prior)
     recipes = dreamer.recipes(4, [1, 3], generator())
     rows = ["case_3", "case_1"]
-    warps = DreamWarps(dreamer, recipes, rows, SHAPE, fraction=0.5)
+    warps = DreamWarps(dreamer, recipes, rows, [None] * 2, SHAPE, fraction=0.5)
     members = torch.zeros(40, dtype=torch.long)
     sources, transform = warps.sample(members, generator())
     still = (transform.pre == torch.eye(4)).all(dim=2).all(dim=1)
@@ -192,7 +192,7 @@ def test_dream_warps_draw_from_the_accepted_only() -> None:
     assert (sources[still] == 0).all()
     assert {int(s) for s in sources[~still]} == {0, 1}
     with pytest.raises(DreamError, match="no accepted dream"):
-        DreamWarps(dreamer, [], rows, SHAPE)
+        DreamWarps(dreamer, [], rows, [None] * 2, SHAPE)
 
 
 def test_affine_maps_stay_in_their_range_and_keep_the_warp() -> None:
@@ -239,12 +239,12 @@ def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(
     prior = make_prior()
     dreamer = Dreamer(prior)
     recipes = dreamer.recipes(5, [0, 1, 2], generator())
-    warps = DreamWarps(dreamer, recipes, prior.members, SHAPE)
+    warps = DreamWarps(dreamer, recipes, prior.members, prior.classes, SHAPE)
     members = torch.arange(3)
     first = warps.sample(members, torch.Generator().manual_seed(4))[1]
     kept = warps.sample(members, torch.Generator().manual_seed(4))[1]
     monkeypatch.setattr(samplers, "POOL_BYTES", 0)
-    fresh = DreamWarps(dreamer, recipes, prior.members, SHAPE)
+    fresh = DreamWarps(dreamer, recipes, prior.members, prior.classes, SHAPE)
     drawn = fresh.sample(members, torch.Generator().manual_seed(4))[1]
     for other in (kept, drawn):
         assert torch.equal(first.points(), other.points())

@@ -85,11 +85,48 @@ def test_learned_warps_go_where_the_population_goes() -> None:
     noise = gaussian_smooth(torch.randn(12, 3, *COARSE, generator=generator), 2.0)
     fields = 6 * torch.randn(12, 1, 1, 1, 1, generator=generator) * mode + 0.1 * noise
     prior = DeformationPrior().fit(fields, EXTENT)
-    warps = LearnedWarps(prior, [None] * 12, SHAPE, (2.0,) * 3, 5.0)
+    warps = LearnedWarps(prior, prior.members, [None] * 12, SHAPE, (2.0,) * 3, 5.0)
     velocity = warps.sample(torch.arange(12), generator)[1].velocity
     assert velocity is not None
     along = (velocity * mode / mode.square().sum().sqrt()).flatten(1).sum(1).square()
     assert float((along / velocity.square().flatten(1).sum(1)).median()) > 0.8
+
+
+def test_learned_warps_move_the_anatomy_where_it_lies_in_the_volume() -> None:
+    """Members vary in the middle of the common space, and one lies 8 mm aside in its own grid."""
+    generator = torch.Generator().manual_seed(3)
+    place = [torch.arange(n) - (n - 1) / 2 for n in COARSE]
+    near = sum(x.square() for x in torch.meshgrid(*place, indexing="ij")).mul(-0.5).exp()
+    fields = near * torch.randn(8, 3, 1, 1, 1, generator=generator)
+    poses = torch.eye(4, dtype=torch.float64).repeat(8, 1, 1)
+    poses[1, 0, 3] = 8.0
+    prior = DeformationPrior().fit(fields, EXTENT, poses)
+    cases = [prior.members[0], prior.members[1], "nobody's"]
+    warps = LearnedWarps(prior, cases, [None] * 3, SHAPE, (2.0,) * 3, 1.0)
+    members = torch.tensor([0, 1, 2]).repeat_interleave(20)
+    _, transform = warps.sample(members, generator)
+    moved = transform.displacement().square().sum(1).reshape(3, 20, *SHAPE).mean(1)
+    peaks = [float((one.sum((1, 2)) * torch.arange(SHAPE[0])).sum() / one.sum()) for one in moved]
+    middle = (SHAPE[0] - 1) / 2
+    assert peaks == pytest.approx([middle, middle + 8.0 / 2.0, middle], abs=0.5)
+
+
+def test_dreams_are_of_the_class_of_the_volume_they_replace(material: Material) -> None:
+    """A rare class is no commoner among dreams than among other samples, nor one not dreamt."""
+    classes = ["a"] * 4 + ["b", "c"]
+    members = list(material.prior.members)
+    prior = DeformationPrior().fit(material.prior.fields, EXTENT, members=members, classes=classes)
+    recipes = Dreamer(prior).recipes(20, range(5), torch.Generator().manual_seed(1))
+    assert [recipe.cls for recipe in recipes].count("b") == 10
+    own = replace(material, cases=tuple(members), classes=tuple(classes), prior=prior,
+                  recipes=tuple(recipes))  # fmt: skip
+    asked = torch.arange(6).repeat(10)
+    sources, transform = own.arm("dream").sampler.sample(asked, torch.Generator().manual_seed(0))
+    assert [classes[k] for k in sources.tolist()] == [classes[k] for k in asked.tolist()]
+    assert set(sources[asked < 4].tolist()) == {0, 1, 2, 3}
+    assert transform.velocity is not None
+    moved = transform.velocity.flatten(1).any(1)
+    assert torch.equal(moved, asked < 5)
 
 
 def test_learned_warps_are_of_the_class_of_the_volume(material: Material) -> None:
@@ -101,7 +138,7 @@ def test_learned_warps_are_of_the_class_of_the_volume(material: Material) -> Non
     prior = DeformationPrior(config).fit(
         fields, EXTENT, members=list(material.prior.members), classes=classes
     )
-    warps = LearnedWarps(prior, classes, SHAPE, (2.0,) * 3, 1.0)
+    warps = LearnedWarps(prior, prior.members, classes, SHAPE, (2.0,) * 3, 1.0)
     _, transform = warps.sample(torch.tensor([0] * 16 + [5] * 16), torch.Generator().manual_seed(0))
     assert transform.velocity is not None
     first, last = transform.velocity.square().mean(dim=(2, 3, 4)).reshape(2, 16, 3).mean(1)
@@ -116,7 +153,7 @@ def test_learned_warps_of_a_class_that_the_prior_lacks_are_those_of_the_others(
     classes = ["a", "b"] * 3
     members = list(material.prior.members)
     prior = DeformationPrior().fit(material.prior.fields, EXTENT, members=members, classes=classes)
-    warps = LearnedWarps(prior, ["c"] * 6, SHAPE, (2.0,) * 3, 1.0)
+    warps = LearnedWarps(prior, prior.members, ["c"] * 6, SHAPE, (2.0,) * 3, 1.0)
     velocity = warps.sample(torch.arange(6), torch.Generator().manual_seed(0))[1].velocity
     assert velocity is not None
     assert velocity.isfinite().all()
@@ -137,6 +174,9 @@ def test_fingerprints_follow_what_shapes_an_arm(material: Material) -> None:
     fewer = replace(material, recipes=material.recipes[:-1])
     changed = [n for n in names if fewer.arm(n).fingerprint != material.arm(n).fingerprint]
     assert changed == ["elastic", "dream", "learned"]
+    coarser = replace(material, spacing_mm=(3.0, 3.0, 3.0))
+    changed = [n for n in names if coarser.arm(n).fingerprint != material.arm(n).fingerprint]
+    assert changed == ["classic", "elastic", "dream", "learned"]
     assert len({material.arm(n).fingerprint for n in names}) == len(names)
 
 

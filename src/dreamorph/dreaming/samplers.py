@@ -108,26 +108,39 @@ class DreamWarps:
         dreamer: Dreamer,
         recipes: Sequence[Recipe],
         cases: Sequence[str],
+        classes: Sequence[str | None],
         shape: Sequence[int],
         fraction: float = 1.0,
     ) -> None:
-        """`cases` names the rows of the training volumes; `fraction` is the share of dreams."""
+        """`cases`, `classes` of the training volumes, by row; `fraction` is the share of dreams."""
         if not recipes:
             raise DreamError("no accepted dream to train on: see the reasons in the dream table")
         self.dreamer, self.recipes, self.shape = dreamer, list(recipes), tuple(shape)
         self.rows = {case: row for row, case in enumerate(cases)}
-        self.fraction = fraction
+        self.classes, self.fraction = list(classes), fraction
+        self.pools: dict[str | None, list[int]] = {}
+        for k, recipe in enumerate(self.recipes):
+            self.pools.setdefault(recipe.cls, []).append(k)
         self._drawn: dict[int, SpatialTransform] = {}
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, SpatialTransform]:
-        """A dream of any source in place of each member, or the member unmoved."""
-        picks = torch.randint(len(self.recipes), (len(members),), generator=generator).tolist()
-        chosen = [self.recipes[k] for k in picks]
-        transform = concatenate([self._transform(k) for k in picks])
-        sources = torch.tensor([self.rows[r.source] for r in chosen])
-        still = torch.rand(len(members), generator=generator) >= self.fraction
+        """A dream of any source of its class in place of each member, or the member unmoved.
+
+        Classes come up as often as they do among the members, in every arm: the loss weighs them by
+        that. Where no dream of a class was accepted, its members stay as they are.
+        """
+        own = [self.classes[row] for row in members.tolist()]
+        picks = torch.zeros(len(members), dtype=torch.long)
+        still = torch.tensor([cls not in self.pools for cls in own])
+        for cls, pool in self.pools.items():
+            here = [k for k, one in enumerate(own) if one == cls]
+            drawn = torch.randint(len(pool), (len(here),), generator=generator)
+            picks[here] = torch.tensor(pool)[drawn]
+        transform = concatenate([self._transform(k) for k in picks.tolist()])
+        sources = torch.tensor([self.rows[self.recipes[k].source] for k in picks.tolist()])
+        still |= torch.rand(len(members), generator=generator) >= self.fraction
         return torch.where(still, members, sources), _freeze(transform, still)
 
     def _transform(self, index: int) -> SpatialTransform:
@@ -145,7 +158,9 @@ class LearnedWarps:
     """Warps in learned directions: each volume around its own shape, as far as one asks.
 
     A deviation from the mean of the volume's class is drawn from the prior and added to the
-    volume's own shape, as Hauberg et al. (AISTATS 2016) add what they learned to a digit. The
+    volume's own shape, as Hauberg et al. (AISTATS 2016) add what they learned to a digit. The prior
+    knows it in the common space, where volume i lies at `T_i . exp(w_i)`; the volume is pulled
+    through `T_i . exp(deviation) . T_i^-1`, so that it varies where its anatomy does. The
     counterpart of `ElasticWarps` at equal energy: only the directions differ. Far beyond the
     population's own energy what is shown is nobody's anatomy, as it is under random warps.
     """
@@ -153,17 +168,29 @@ class LearnedWarps:
     def __init__(
         self,
         prior: DeformationPrior,
+        cases: Sequence[str],
         classes: Sequence[str | None],
         shape: Sequence[int],
         spacing_mm: Sequence[float],
         energy: float,
     ) -> None:
-        """`classes` of the training volumes, by row; `energy` in mm^2 per voxel, over all axes.
+        """Deviations from the prior's mean, as strong as `energy` says.
 
-        Volumes of a class of which the prior has no member deviate as those of the others do.
+        Args:
+            prior: what is drawn from.
+            cases, classes: of the training volumes, by row. Volumes of a class of which the prior
+                has no member deviate as those of the others do; the place in the common space of
+                one that is no member itself is not known, and taken as its own.
+            shape, spacing_mm: the common grid.
+            energy: in mm^2 per voxel of the common space, over all axes.
         """
         self.prior, self.shape, self.spacing_mm = prior, tuple(shape), tuple(spacing_mm)
         self.classes = list(classes)
+        known = {case: row for row, case in enumerate(prior.members)}
+        self.poses = identity_affine(len(self.classes), len(self.shape))
+        for row, case in enumerate(cases):
+            if case in known:
+                self.poses[row] = prior.affines[known[case]]
         self.scale = math.sqrt(energy / prior.energy())
         self._drawn: dict[tuple[str | None, int], torch.Tensor] = {}
 
@@ -177,9 +204,9 @@ class LearnedWarps:
             sign * self._deviation(self.classes[row], pick)
             for row, pick, sign in zip(members.tolist(), picks, signs.tolist(), strict=True)
         ]
-        eye = identity_affine(len(members), len(self.shape))
-        velocity = self.scale * torch.stack(drawn)
-        return members, SpatialTransform(eye, velocity, eye, self.shape, self.spacing_mm)
+        pose = self.poses[members.cpu()]
+        back, velocity = torch.linalg.inv(pose), self.scale * torch.stack(drawn)
+        return members, SpatialTransform(back, velocity, pose, self.shape, self.spacing_mm)
 
     def _deviation(self, cls: str | None, seed: int) -> torch.Tensor:
         """The deviation of a class that belongs to a seed, drawn once."""

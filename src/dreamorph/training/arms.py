@@ -97,7 +97,7 @@ class Material:
 
     @cached_property
     def _dreams(self) -> WarpSampler:
-        return DreamWarps(Dreamer(self.prior), self.recipes, self.cases, self.shape)
+        return DreamWarps(Dreamer(self.prior), self.recipes, self.cases, self.classes, self.shape)
 
     @cached_property
     def _random(self) -> WarpSampler:
@@ -107,7 +107,9 @@ class Material:
     @cached_property
     def _learned(self) -> WarpSampler:
         energy = self.elastic.energy * self.strength.energy
-        return LearnedWarps(self.prior, self.classes, self.shape, self.spacing_mm, energy)
+        return LearnedWarps(
+            self.prior, self.cases, self.classes, self.shape, self.spacing_mm, energy
+        )
 
     def _warps(self, name: ArmName) -> WarpSampler:
         plain = IdentityWarps(self.shape, self.spacing_mm)
@@ -122,15 +124,18 @@ class Material:
         """What shapes an arm's samples."""
         if name == "none":
             return []
+        parts: list[Any] = [self.affine, list(self.shape), list(self.spacing_mm)]
         if name == "classic":
-            return [self.affine]
-        parts: list[Any] = [self.affine, self.fraction]
+            return parts
+        parts.append(self.fraction)
+        rows = [list(self.cases), list(self.classes)]
         if name == "elastic":
-            parts += [self.elastic, asdict(self.strength)]
+            coarse = list(self.prior.fields.shape[2:])
+            parts += [self.elastic, asdict(self.strength), coarse]
         if name == "learned":
             energy = self.elastic.energy * self.strength.energy
-            parts += [VERSION, self.prior.fingerprint, list(self.classes), energy]
+            parts += [VERSION, self.prior.fingerprint, rows, energy]
         if name == "dream":
             recipes = [[r.dream, r.source, r.scale] for r in self.recipes]
-            parts += [VERSION, self.prior.fingerprint, recipes]
+            parts += [VERSION, self.prior.fingerprint, rows, recipes]
         return parts
