@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dreamorph.baselines import Atlases, FusionConfig, fuse, local_correlation
+from dreamorph.baselines import Atlases, FusionConfig, atlas, fuse, local_correlation
 from dreamorph.errors import CohortError
 from dreamorph.registration import AffineConfig, RegistrationConfig, VelocityConfig
 from dreamorph.spatial import gaussian_smooth, points_like
@@ -101,14 +101,14 @@ def test_at_most_so_many_atlases(atlases):
     images, _, masks = patients([5.0])
     config = STILL.model_copy(update={"max_atlases": 1})
     (found,) = fuse(images, masks, atlases, SPACING, config)
-    (first,) = fuse(images, masks, atlases.first(1), SPACING, STILL)
+    (first,) = fuse(images, masks, atlases[:1], SPACING, STILL)
     assert torch.equal(found, first)
 
 
 def test_no_atlas_is_an_error(atlases):
     images, _, masks = patients([5.0])
     with pytest.raises(CohortError, match="no atlas"):
-        next(fuse(images, masks, atlases.first(0), SPACING))
+        next(fuse(images, masks, atlases[:0], SPACING))
 
 
 def test_local_correlation_of_known_relations():
@@ -131,3 +131,13 @@ def test_local_correlation_is_that_of_numpy_within_the_mask():
     ]
     found = local_correlation(one, two, inside, 5)[0, 0, 3, 3, 3]
     assert torch.isclose(found, expected, atol=2e-3)
+
+
+def test_how_many_atlases_fit_at_a_time_changes_nothing(atlases, monkeypatch):
+    images, _, masks = patients([5.0])
+    (together,) = fuse(images, masks, atlases, SPACING, QUICK)
+    monkeypatch.setattr(atlas, "batch_size", lambda *_, **__: 1)
+    (apart,) = fuse(images, masks, atlases, SPACING, QUICK)
+    assert len(atlases) > 1
+    assert torch.allclose(together, apart, atol=1e-3)
+    assert torch.allclose(together.sum(1), torch.ones(()), atol=1e-5)

@@ -231,6 +231,8 @@ def test_random_warps_are_as_strong_and_as_rough_as_what_was_measured() -> None:
     assert found.energy == pytest.approx(3.0, rel=0.1)
     assert found.sigma_mm == pytest.approx(6.0, rel=0.1)
     assert strength_of([], extent).energy == 0
+    flat = strength_of(velocities[:, :, :1], (2.0, 64.0, 48.0))
+    assert flat.sigma_mm == pytest.approx(6.0, rel=0.1)
 
 
 def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(

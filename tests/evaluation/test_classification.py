@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics
 
@@ -144,3 +145,18 @@ def test_one_subject_has_no_interval():
     found = classification_metrics(table, ["normal", "enlarged"])
     assert found["lower"].isna().all()
     assert (found["value"] == 1).all()
+
+
+def test_seeds_of_an_arm_are_no_ensemble():
+    """Three networks that are each right on two cases of three: so is the arm, not always right."""
+    true, names = [0, 1, 1], ["normal", "enlarged"]
+    tables = []
+    for seed in range(3):
+        p = np.array(true, float)
+        p[seed] = 0.6 - 0.2 * p[seed]
+        tables.append(cases(true, two(p)).assign(seed=seed))
+    together = classification_metrics(pd.concat(tables), names).set_index("metric")["value"]
+    alone = [classification_metrics(one, names).set_index("metric")["value"] for one in tables]
+    assert together["accuracy"] == pytest.approx(2 / 3)
+    for metric in together.index:
+        assert together[metric] == pytest.approx(np.mean([one[metric] for one in alone]))

@@ -9,6 +9,7 @@ from dreamorph.evaluation import (
     bootstrap_interval,
     compare_arms,
     holm,
+    paired,
     subject_means,
     wilcoxon_exact,
 )
@@ -159,3 +160,21 @@ def test_holm_counts_only_comparisons_with_a_p_value():
 def test_zeros_are_reported():
     arms = table(a=[0.5] * 7, b=[0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.6])
     assert compare_arms(arms, [("a", "b")])["note"][0] == "2 of 7 tied"
+
+
+def test_rounding_neither_makes_a_difference_nor_breaks_a_tie() -> None:
+    """Means over three seeds of 0 or 1 by class weights: equal numbers need not be equal floats."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        weights = rng.choice([2 / 3, 2.0], size=8)
+        right = rng.integers(2, size=(2, 3, 8))
+        means = (right * weights).mean(axis=1)
+        exact = (right.sum(axis=1)[0] - right.sum(axis=1)[1]) * (weights > 1).astype(int) * 2
+        exact = exact + (right.sum(axis=1)[0] - right.sum(axis=1)[1])
+        assert wilcoxon_exact(paired(*means)) == wilcoxon_exact(exact)
+    assert wilcoxon_exact(paired(np.full(6, 0.1 + 0.2), np.full(6, 0.3))) == 1.0
+    assert np.abs(paired(np.array([0.9]), np.array([0.8999]))[0] - 1e-4) < 1e-8
+    assert np.isnan(paired(np.array([np.nan]), np.array([1.0]))).all()
+    # two arms that come to the same by other ways are tied in the table as well
+    same = compare_arms(table(a=[0.1 + 0.2] * 7, b=[0.3] * 7), [("a", "b")])
+    assert same.loc[0, "note"] == "7 of 7 tied"

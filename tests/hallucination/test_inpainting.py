@@ -67,6 +67,25 @@ def test_no_room_for_a_sham():
     )
 
 
+def test_a_sham_neither_leaves_the_volume_nor_comes_in_on_its_other_side():
+    """Of a large cube in the middle less than half fits anywhere beside it: there is no room."""
+    cube = np.zeros((24, 24, 24), bool)
+    cube[3:21, 3:21, 3:21] = True
+    mask = np.ones_like(cube)
+    config = RemovalConfig(dilate_voxels=0)
+    # moved by three voxels along all axes it lies within the volume, 1 - (15 / 18)^3 of it free
+    for seed in range(5):
+        assert sham_region(cube, mask, config, np.random.default_rng(seed)) is None
+    small = np.zeros_like(cube)
+    small[8:16, 8:16, 1:9] = True
+    for seed in range(20):
+        region = sham_region(small, mask, config, np.random.default_rng(seed))
+        assert region is not None
+        assert not (region & small).any()
+        sides = [np.flatnonzero(region.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        assert all(np.ptp(side) < 8 for side in sides)
+
+
 def test_2d():
     image = np.random.default_rng(0).normal(size=(30, 30))
     structure = np.zeros((30, 30), bool)

@@ -299,3 +299,33 @@ def test_the_worse_of_two_networks_decides_and_neither_may_be_missing():
     found = remove(evidence(honest, removed_arms=judged), CONFIG)
     assert found.passed is False
     assert found.detail == "not measured for elastic"
+
+
+def test_structures_of_one_name_are_judged_apart():
+    """A label that is drawn where it is not cannot hide behind another one."""
+    tests = volumes(7)
+    bad = measure_removal(always, tests, CONFIG)
+    good = measure_removal(sees, replace(tests, structure=1), CONFIG).assign(label=2)
+    evidence = replace(net_evidence(), removal=None)
+    for order in ((bad, good), (good, bad)):
+        table = pd.concat(order)
+        found = remove(replace(evidence, removal=_of_all(table, evidence)), CONFIG)
+        assert found.passed is False
+
+
+def _of_all(table: pd.DataFrame, evidence) -> pd.DataFrame:
+    """The same measurements for every network that is asked."""
+    seeds = evidence.cases.groupby("arm")["seed"].unique()
+    return pd.concat([table.assign(arm=a, seed=s) for a in evidence.removed_arms for s in seeds[a]])
+
+
+def test_few_shams_are_too_few_controls():
+    """Room for a sham in one volume of seven tells what painting does to one volume."""
+    tests = volumes(7)
+    table = measure_removal(sees, tests, CONFIG)
+    evidence = replace(net_evidence(), n_labels=1, removal=None)
+    assert remove(replace(evidence, removal=_of_all(table, evidence)), CONFIG).passed is True
+    few = table[(table["condition"] != "sham") | (table["case"] == "c0")]
+    found = remove(replace(evidence, removal=_of_all(few, evidence)), CONFIG)
+    assert found.passed is None
+    assert "a sham has room in 1 test subjects, 6 needed" in found.detail

@@ -221,6 +221,8 @@ def test_label_values_become_consecutive(build, tmp_path):
     named = check(tmp_path, label_names={17: "left", 255: "right"}).facts
     assert named.label_names == {1: "left", 2: "right"}
     assert type(facts).model_validate_json(facts.model_dump_json()) == facts
+    with pytest.raises(CohortError, match="two labels are called 'side'"):
+        check(tmp_path, label_names={17: "side", 255: "side"})
 
 
 def test_images_given_as_labels_stop(build, tmp_path):

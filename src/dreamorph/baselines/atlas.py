@@ -15,6 +15,7 @@ from dreamorph.config import Config
 from dreamorph.errors import CohortError
 from dreamorph.parallel import side_by_side
 from dreamorph.registration import RegistrationConfig, VelocityConfig, register
+from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.spatial import box_mean
 from dreamorph.spatial.transform import one_hot
 
@@ -61,9 +62,8 @@ class Atlases:
     def __len__(self) -> int:
         return len(self.images)
 
-    def first(self, count: int | None) -> "Atlases":
-        """The first `count` of them; None is all."""
-        part = slice(count)
+    def __getitem__(self, part: slice) -> "Atlases":
+        """Some of them."""
         return Atlases(self.images[part], self.labels[part], self.masks[part], self.n_labels)
 
 
@@ -93,7 +93,7 @@ def fuse(
         CohortError: there is no atlas.
     """
     config = config or FusionConfig()
-    atlases = atlases.first(config.max_atlases)
+    atlases = atlases[: config.max_atlases]
     if len(atlases) == 0:
         raise CohortError("no atlas to vote: label at least one training case")
 
@@ -112,7 +112,32 @@ def _fuse_one(
     spacing_mm: Sequence[float],
     config: FusionConfig,
 ) -> torch.Tensor:
-    """Register all atlases to one target in one batch and let them vote."""
+    """Register the atlases to one target, as many at a time as fit in memory, and let them vote."""
+    votes = image.new_zeros((atlases.n_labels, *image.shape[2:]), dtype=torch.float32)
+    weights = torch.zeros_like(votes[:1])
+
+    def work(part: slice) -> None:
+        # one by one, so that the sum does not depend on how many fit
+        for vote, weight in zip(
+            *_votes(image, mask, atlases[part], spacing_mm, config), strict=True
+        ):
+            votes.add_(vote)
+            weights.add_(weight)
+
+    size = batch_size(image.numel(), image.device, n_labels=atlases.n_labels)
+    in_batches(len(atlases), size, work)
+    shares = (votes / weights * mask[0].to(votes.dtype))[None]
+    return torch.cat([1 - shares.sum(dim=1, keepdim=True), shares], dim=1).clamp(0, 1).cpu()
+
+
+def _votes(
+    image: torch.Tensor,
+    mask: torch.Tensor,
+    atlases: Atlases,
+    spacing_mm: Sequence[float],
+    config: FusionConfig,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weighted votes of the atlases, `(K, L, *shape)`, and the weights, `(K, 1, *shape)`."""
     fixed, fixed_mask = (v.repeat_interleave(len(atlases), dim=0) for v in (image, mask))
     moving, moving_mask, labels = atlases.images, atlases.masks, atlases.labels
     result = register(
@@ -128,14 +153,7 @@ def _fuse_one(
     inside = fixed_mask.float()
     weight = local_correlation(fixed.float(), warped[:, :1], inside * warped[:, 1:2], config.window)
     weight = (weight.clamp(min=0) ** config.power + LEAST_WEIGHT) * warped[:, 1:2].clamp(min=1e-6)
-    return _vote(warped[:, 2:], weight, mask).cpu()
-
-
-def _vote(foreground: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Weighted mean of `(K, L, *shape)` over atlases, background added, certain outside `mask`."""
-    share = weight / weight.sum(dim=0, keepdim=True)
-    votes = (foreground * share).sum(dim=0, keepdim=True) * mask.to(foreground.dtype)
-    return torch.cat([1 - votes.sum(dim=1, keepdim=True), votes], dim=1).clamp(0, 1)
+    return warped[:, 2:] * weight, weight
 
 
 def local_correlation(

@@ -40,6 +40,8 @@ def strength_of(velocities: Iterable[torch.Tensor], extent_mm: Sequence[float]) 
         return Strength(0.0, min(extent_mm) / 4)
     widths = []
     for axis, (edge, size) in enumerate(zip(extent_mm, shape, strict=True)):
+        if size == 1:  # nothing differs along it
+            continue
         share = min(max(steps[axis] / energy, 1e-6), 1.9)
         widths.append(0.5 * edge / size / math.sqrt(-math.log1p(-share / 2)))
     return Strength(energy / count, sum(widths) / len(widths))

@@ -15,6 +15,7 @@ from dreamorph.evaluation.statistics import (
     bootstrap_interval,
     compare_arms,
     holm,
+    paired,
     subject_means,
     wilcoxon_exact,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_segmentation",
     "holm",
     "label_agreement",
+    "paired",
     "subject_means",
     "wilcoxon_exact",
     "with_absent_labels",

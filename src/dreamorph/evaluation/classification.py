@@ -1,6 +1,6 @@
 """How well classes are told apart, with intervals over subjects."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,8 @@ def classification_metrics(
     accuracy are not defined in a resampling that lacks a class of the table, which is left out.
 
     Args:
-        case_table: as `evaluate_classification` gives it; seeds of an arm are averaged per case.
+        case_table: as `evaluate_classification` gives it. Each seed of an arm is scored for itself
+            and the scores are averaged: averaged answers would be those of an ensemble.
         class_names: of the columns `p_<class>`.
         rng: None is seeded with 0.
         confidence: of the intervals.
@@ -67,14 +68,18 @@ def classification_metrics(
     columns = [f"p_{name}" for name in class_names]
     rows = []
     for arm, cases in case_table.groupby("arm", sort=False):
-        merged = cases.groupby(["subject", "case", "class"])[columns].mean().reset_index()
+        keys = ["subject", "case", "class"]
+        seeds = [own.set_index(keys)[columns] for _, own in cases.groupby("seed")]
+        merged = seeds[0].sort_index().reset_index()
         true = merged["class"].map({n: i for i, n in enumerate(class_names)}).to_numpy()
-        probabilities = merged[columns].to_numpy()
+        answers = [own.sort_index().to_numpy() for own in seeds]
         every = _resamples(merged["subject"].to_numpy(), rng)
         whole = [d for d in every if len(np.unique(true[d])) == len(np.unique(true))]
         for name, metric in _METRICS.items():
             draws = every if name == "accuracy" else whole
-            values = np.array([metric(true[d], probabilities[d]) for d in draws])
+            values = np.array(
+                [_over_seeds(metric, true[d], [a[d] for a in answers]) for d in draws]
+            )
             values = values[np.isfinite(values)]
             tail = (1 - confidence) / 2
             enough = len(values) > 0
@@ -83,7 +88,7 @@ def classification_metrics(
                 {
                     "arm": arm,
                     "metric": name,
-                    "value": metric(true, probabilities),
+                    "value": _over_seeds(metric, true, answers),
                     "lower": float(bounds[0]),
                     "upper": float(bounds[1]),
                     "n_cases": len(merged),
@@ -91,6 +96,13 @@ def classification_metrics(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _over_seeds(
+    metric: Callable[[np.ndarray, np.ndarray], float], true: np.ndarray, answers: list[np.ndarray]
+) -> float:
+    """Mean of a metric over the networks of an arm."""
+    return float(np.mean([metric(true, one) for one in answers]))
 
 
 def _resamples(subjects: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

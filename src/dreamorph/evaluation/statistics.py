@@ -5,6 +5,7 @@ exact Wilcoxon signed-rank test, the interval comes from a bootstrap over subjec
 corrected for the number of comparisons (Holm).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ FEWEST_SUBJECTS = 6
 RESAMPLES = 5000
 #: Of every interval that is reported, and one minus the level of every test.
 CONFIDENCE = 0.95
+#: Scores that differ by less, relative to the largest one, are the same.
+ROUNDING = 2.0**-30
 COLUMNS = [
     "first", "second", "metric", "n_subjects", "mean_first", "mean_second",
     "difference", "lower", "upper", "p", "p_holm", "note",
@@ -89,6 +92,20 @@ def wilcoxon_exact(differences: np.ndarray) -> float:
     return float(min(1.0, 2 * chances[: smaller + 1].sum()))
 
 
+def paired(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """`first - second`, rid of rounding: what means of equal scores differ by is no difference.
+
+    Ranks would else tell ties apart, and count as signs what should be zeros.
+    """
+    difference = np.asarray(first, float) - np.asarray(second, float)
+    sizes = np.abs(np.concatenate([np.ravel(first), np.ravel(second)]).astype(float))
+    largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
+    if largest == 0:
+        return difference
+    unit = 2.0 ** math.floor(math.log2(largest)) * ROUNDING
+    return np.asarray(np.rint(difference / unit) * unit)
+
+
 def bootstrap_interval(
     values: np.ndarray, rng: np.random.Generator, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
@@ -129,7 +146,7 @@ def _compare(
 ) -> dict[str, Any]:
     both = means.reindex(columns=list(dict.fromkeys((first, second)))).dropna()
     values = both[first].to_numpy(), both[second].to_numpy()
-    difference = values[0] - values[1]
+    difference = paired(*values)
     count = len(difference)
     lower, upper = bootstrap_interval(difference, np.random.default_rng(seed), confidence)
     enough = count >= FEWEST_SUBJECTS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dreamorph.evaluation.statistics import bootstrap_interval, wilcoxon_exact
+from dreamorph.evaluation.statistics import bootstrap_interval, paired, wilcoxon_exact
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 
@@ -55,7 +55,7 @@ def paired_difference(
         nan = float("nan")
         return Difference(nan, nan, nan, nan, n, problem)
     a, b = _per_subject(first, metric), _per_subject(second, metric)
-    values = (a - b.reindex(a.index)).to_numpy(float)
+    values = paired(a.to_numpy(float), b.reindex(a.index).to_numpy(float))
     low, high = bootstrap_interval(values, np.random.default_rng(config.seed), config.confidence)
     return Difference(float(values.mean()), low, high, wilcoxon_exact(values), len(values))
 

@@ -41,12 +41,16 @@ def resampled_once(reals: Reals, seed: int) -> Reals:
         phase = phases[:, axis].reshape(-1, *[1] * ndim)
         moved.append(points[:, axis] + 0.5 * spacing[axis] * torch.sin(angle + phase))
     where = torch.stack(moved, dim=1)
-    labels = one_hot(reals.labels, max(reals.n_labels, 1))
-    both = sample(torch.cat([reals.images.float(), labels], dim=1), where, sides)
-    seen = sample(reals.masks.float(), where, sides, "zeros") > 0.5
-    return replace(
-        reals, images=both[:, :1] * seen, labels=argmax_labels(both[:, 1:]) * seen, masks=seen
-    )
+    images, labels, masks = torch.empty_like(reals.images.float()), [], []
+    for row in range(len(reals.cases)):  # the probabilities of all labels of all may not fit
+        one = slice(row, row + 1)
+        chances = one_hot(reals.labels[one], max(reals.n_labels, 1))
+        both = sample(torch.cat([reals.images[one].float(), chances], dim=1), where[one], sides)
+        seen = sample(reals.masks[one].float(), where[one], sides, "zeros") > 0.5
+        images[one] = both[:, :1] * seen
+        labels.append(argmax_labels(both[:, 1:]) * seen)
+        masks.append(seen)
+    return replace(reals, images=images, labels=torch.cat(labels), masks=torch.cat(masks))
 
 
 def shape_features(

@@ -7,7 +7,7 @@ structure is left. Noise of the surroundings' spread and grain keeps the filling
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage, signal, sparse
 from scipy.sparse import linalg
 
 from dreamorph.hallucination.config import RemovalConfig
@@ -55,15 +55,23 @@ def sham_region(
     if not region.any():
         return None
     free = mask & ~region
-    # correlation of the free space with the shape: how much of it fits at every shift
-    spectrum = np.fft.rfftn(free) * np.conj(np.fft.rfftn(region))
-    fit = np.fft.irfftn(spectrum, s=region.shape, axes=range(region.ndim))
-    shifts = np.argwhere(fit >= max(0.98 * fit.max(), config.sham_share * region.sum()))
-    if not len(shifts):
+    # how much of the shape fits at every shift; what is moved beyond the volume does not
+    fit = signal.correlate(free.astype(float), region.astype(float), mode="full", method="fft")
+    places = np.argwhere(fit >= max(0.98 * fit.max(), config.sham_share * region.sum()))
+    if not len(places):
         return None
-    shift = shifts[generator.integers(len(shifts))]
-    moved = np.roll(region, shift, axis=tuple(range(region.ndim)))
-    return np.asarray(moved & free)
+    shift = places[generator.integers(len(places))] - (np.array(region.shape) - 1)
+    return np.asarray(_shifted(region, shift) & free)
+
+
+def _shifted(region: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """The region moved by whole voxels, without what leaves the volume."""
+    moved = np.zeros_like(region)
+    pairs = list(zip(shift.tolist(), region.shape, strict=True))
+    to = tuple(slice(max(s, 0), n + min(s, 0)) for s, n in pairs)
+    of = tuple(slice(max(-s, 0), n - max(s, 0)) for s, n in pairs)
+    moved[to] = region[of]
+    return moved
 
 
 def sham(

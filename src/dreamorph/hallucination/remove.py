@@ -112,14 +112,14 @@ def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
         return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
     judged = table[table["arm"].isin(evidence.removed_arms)]
     several = judged["seed"].nunique() > 1
-    found = {
-        f"{arm}{f' (seed {seed})' if several else ''}, {name}": _one_structure(part, config)
+    found = [
+        (f"{arm}{f' (seed {seed})' if several else ''}, {name}", _one_structure(part, config))
         for (arm, seed, _, name), part in judged.groupby(
             ["arm", "seed", "label", "structure"], sort=False
         )
-    }
-    worst = max(found.values(), key=_badness)
-    detail = "; ".join(f"{name}: {one.detail}" for name, one in found.items())
+    ]
+    worst = max((one for _, one in found), key=_badness)
+    detail = "; ".join(f"{name}: {one.detail}" for name, one in found)
     return replace(worst, detail=detail)
 
 
@@ -210,10 +210,13 @@ def _bound(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConf
 
 def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConfig) -> list[str]:
     """Why few false positives may still mean nothing."""
-    doubts, shams = [], part["sham"]
+    doubts, shams, needed = [], part["sham"], config.min_test_subjects
     present, n = float(part["intact"]["dice"].median()), part["intact"]["subject"].nunique()
-    if n < config.min_test_subjects:
-        doubts.append(f"{n} test subjects have the structure, {config.min_test_subjects} needed")
+    if n < needed:
+        doubts.append(f"{n} test subjects have the structure, {needed} needed")
+    room = shams["subject"].nunique()
+    if max(room, part["empty"]["subject"].nunique()) < min(n, needed):
+        doubts.append(f"a sham has room in {room} test subjects, {needed} needed")
     if not present >= config.remove_min_dice:
         doubts.append(f"the net misses the structure where it is present (Dice {present:.2f})")
     if len(shams):

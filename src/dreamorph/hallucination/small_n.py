@@ -31,5 +31,7 @@ def small_n(evidence: NetEvidence, config: AuditConfig) -> Finding:
         why = f"underpowered: with {n} subjects the smallest possible exact p is {smallest:.3g}"
         return Finding(n, needed, rule, n, None, why)
     found = paired_difference(judged, evidence.baseline, evidence.metric, config)
-    detail = found.problem or f"net - plain {found}, exact Wilcoxon p = {found.p:.3g}"
+    if found.problem:
+        return Finding(n, needed, rule, n, False, found.problem)
+    detail = f"net - plain {found}, exact Wilcoxon p = {found.p:.3g}"
     return Finding(n, needed, rule, n, True, detail)

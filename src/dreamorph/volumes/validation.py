@@ -264,6 +264,13 @@ def _facts(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> Coho
             f"the label maps hold {len(values)} different values, expected at most {_MAX_LABELS}:"
             " are these images instead of labels?"
         )
+    names = [declared.get(value, f"label_{value}") for value in values]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise CohortError(
+            f"two labels are called {twice[0]!r}: expected a name for each, in dataset.json or in"
+            " cohort.label_names"
+        )
     modality = _modality(good, layout, config)
     if modality == "CT" and all(case.low >= 0 for case in good):
         logger.warning("no CT volume has a negative voxel: are these Hounsfield units?")
@@ -271,10 +278,7 @@ def _facts(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> Coho
         layout=layout.layout,
         modality=modality,
         label_values={value: index for index, value in enumerate(values, start=1)},
-        label_names={
-            index: declared.get(value, f"label_{value}")
-            for index, value in enumerate(values, start=1)
-        },
+        label_names=dict(enumerate(names, start=1)),
         class_names=sorted({case.row["class"] for case in good} - {None}),
     )
 
