@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy import stats
 
 ARMS = (
     "none", "classic", "elastic", "learned", "dream", "gated", "atlas", "elastic+atlas",
@@ -26,6 +27,8 @@ NAMES = {
 MEASURES = {"dice": "Dice", "auc": "AUC", "accuracy": "accuracy"}
 BOOTSTRAPS = 2000
 RANDOM = "elastic"
+#: Fewer draws say nothing of what other draws would give.
+FEWEST_DRAWS = 4
 
 
 def per_draw(results: pd.DataFrame, measure: str = "dice") -> pd.Series:
@@ -63,8 +66,8 @@ def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
     own = scores.loc[labelled, arm]
     mean = own.groupby(level="draw").mean().mean()
     draws = own.index.get_level_values("draw").nunique()
-    if draws == 1:  # says nothing of other draws
-        return f"{mean:.4f}, 1, {len(own)}"
+    if draws < FEWEST_DRAWS:
+        return f"{mean:.4f}, {draws}, {len(own)}"
     low, high = np.percentile(bootstrapped(own, np.random.default_rng(0)), [2.5, 97.5])
     return f"{mean:.4f} ({low:.4f} to {high:.4f}), {draws}, {len(own)}"
 
@@ -76,7 +79,9 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     next by its mean rise within the draws that have both, since those of a larger n may be fewer
     (a draw's volumes at n are among its volumes at any larger n), and is joined by straight lines
     over log n. Beyond its ends there is no answer but "under" or "over", and none where it does not
-    rise. Intervals are of a bootstrap over draws and, within them, seeds; a single draw has none.
+    rise. Intervals are of a bootstrap over draws and, within them, seeds; where draws are few that
+    is too narrow, so beside it stands Student's of the means of draws. Fewer than FEWEST_DRAWS have
+    none.
     """
     scores = per_draw(results, measure).unstack("arm")
     if RANDOM not in scores:
@@ -89,7 +94,12 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     rows = []
     for labelled, (lead, reached) in found.items():
         shown = [f"{lead:+.4f}", _place(reached, ns)]
-        if own.loc[labelled].index.get_level_values("draw").nunique() > 1:
+        here = own.loc[labelled].dropna()
+        per_draw_lead = (here[arm] - here[RANDOM]).groupby(level="draw").mean()
+        student = "-"
+        if len(per_draw_lead) >= FEWEST_DRAWS:
+            error = per_draw_lead.sem() * stats.t.ppf(0.975, len(per_draw_lead) - 1)
+            student = f"{lead - error:+.4f} to {lead + error:+.4f}"
             leads, places = np.array([one[labelled] for one in again if labelled in one]).T
             low, high = np.percentile(leads, [2.5, 97.5])
             shown[0] += f" ({low:+.4f} to {high:+.4f})"
@@ -98,7 +108,9 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
                 first, last = (_place(place, ns) for place in _quantiles(places))
                 shown[1] += f" ({first} to {last})"
         title = f"{NAMES.get(arm, arm)} - random warps"
-        rows.append({"n": labelled, title: shown[0], "worth n": shown[1]})
+        rows.append(
+            {"n": labelled, title: shown[0], "by Student's t": student, "worth n": shown[1]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -165,7 +177,9 @@ def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
             for part in parts
         ]
         low, high = np.array(limits).T
-        several = all(part.index.get_level_values("draw").nunique() > 1 for part in parts)
+        several = all(
+            part.index.get_level_values("draw").nunique() >= FEWEST_DRAWS for part in parts
+        )
         error = [means - low, high - means] if several else None
         beside = np.array(ns) * 1.015 ** (place - len(shown) / 2)
         axes.errorbar(beside, means, error, label=NAMES.get(arm, arm), capsize=2, marker=".")

@@ -189,7 +189,8 @@ class Progress:
         own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
         trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
         wanted = {(arm, seed) for arm in arms_of(labelled) for seed in range(self.options.seeds)}
-        if Piece("plain", labelled, draw) not in own or not wanted <= trained:
+        tuned = labelled < FEWEST_TRAINED or any(piece.kind == "tune" for piece in own)
+        if Piece("plain", labelled, draw) not in own or not wanted <= trained or not tuned:
             return False
         return not self._missing(self._to_train(labelled, draw))
 

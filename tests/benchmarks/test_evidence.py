@@ -34,12 +34,12 @@ def table() -> pd.DataFrame:
 
 
 def results(**curves: list[float]) -> pd.DataFrame:
-    """Scores of arms at 3, 6 and 12 volumes: two draws, two seeds, two subjects, all the same."""
+    """Scores of arms at 3, 6 and 12 volumes: four draws, two seeds, two subjects, all the same."""
     rows = [
         [n, draw, 700, arm, 0.0, seed, f"case_{k}", f"s{k}", 1, dice + 0.01 * (2 * k - 1)]
         for arm, curve in curves.items()
         for n, dice in zip((3, 6, 12), curve, strict=False)
-        for draw in range(2)
+        for draw in range(4)
         for seed in range(2)
         for k in range(2)
     ]
@@ -92,10 +92,13 @@ def test_labelled_volumes_that_random_warps_need_are_read_off_their_curve() -> N
     assert worth(table, "learned").set_index("n").loc[3, "worth n"].startswith("under 3")
 
 
-def test_a_single_draw_has_no_interval() -> None:
-    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85]).query("draw == 0")
-    assert summary(table)["n = 3"].to_list() == ["0.8000, 1, 2", "0.8200, 1, 2"]
-    assert worth(table, "dream").iloc[0].to_list() == [3, "+0.0200", "6.0"]
+@pytest.mark.parametrize("draws", [1, 3])
+def test_few_draws_have_no_interval(draws: int) -> None:
+    table = results(elastic=[0.80, 0.82, 0.84], dream=[0.82, 0.83, 0.85])
+    table = table[table["draw"] < draws]
+    shown = f"{draws}, {2 * draws}"
+    assert summary(table)["n = 3"].to_list() == [f"0.8000, {shown}", f"0.8200, {shown}"]
+    assert worth(table, "dream").iloc[0].to_list() == [3, "+0.0200", "-", "6.0"]
 
 
 def test_one_label_may_count_alone() -> None:
@@ -140,21 +143,24 @@ def test_ends_are_those_of_the_random_warps_where_an_arm_lacks_some() -> None:
 
 def test_intervals_of_what_an_arm_is_worth_are_those_of_its_draws() -> None:
     table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
-    lucky = (table["draw"] == 1) & (table["arm"] == "dream")
+    lucky = (table["draw"] % 2 == 1) & (table["arm"] == "dream")
     table.loc[lucky, "dice"] += 0.01
     found = worth(table, "dream").set_index("n").loc[3]
     assert found["dreams - random warps"] == "+0.0150 (+0.0100 to +0.0200)"
     assert found["worth n"] == f"{3 * 2**0.75:.1f} ({3 * 2**0.5:.1f} to 6.0)"
+    # of .01, .02, .01, .02: standard error .0029, times 3.18 for three degrees of freedom
+    assert found["by Student's t"] == "+0.0058 to +0.0242"
 
 
 def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
     table = results(elastic=[0.80, 0.82, 0.84])
-    assert per_draw(table).loc[3, "elastic"].tolist() == pytest.approx([0.8] * 4)
-    table.loc[table["draw"] == 1, "dice"] += 0.02
+    assert per_draw(table).loc[3, "elastic"].tolist() == pytest.approx([0.8] * 8)
+    table.loc[table["draw"] % 2 == 1, "dice"] += 0.02
     own = per_draw(table).loc[3, "elastic"]
     means = bootstrapped(own, np.random.default_rng(0))
-    assert sorted(set(np.round(means, 6))) == pytest.approx([0.80, 0.81, 0.82])
-    assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 2, 4"
+    expected = [0.80, 0.805, 0.81, 0.815, 0.82]
+    assert sorted(set(np.round(means, 6))) == pytest.approx(expected)
+    assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 4, 8"
 
 
 @pytest.fixture
@@ -206,6 +212,20 @@ def test_a_draw_whose_tuning_is_not_finished_is_left_out(study: Progress) -> Non
     )
     add(tuned, study.study.tuning)
     pd.testing.assert_frame_equal(study.scores(), before)
+
+
+def test_a_draw_that_was_trained_but_not_tuned_is_not_complete(study: Progress) -> None:
+    arms = {arm: [0.8] for arm in (*evidence.TRAINED, "atlas")}
+    add(results(**arms), study.study.results)
+    again = Progress(study.study, study.options)
+    assert not again._complete(3, 1)
+    tuned = pd.read_csv(study.study.tuning)
+    add(tuned.assign(draw=1)[evidence.TUNING], study.study.tuning)
+    energy = {"learned": 1.0, "elastic": 4.0}
+    rows = results(**arms)
+    rows["energy"] = rows["arm"].map(energy).fillna(0.0)
+    add(rows[rows["arm"].isin(energy)], study.study.results)
+    assert Progress(study.study, study.options)._complete(3, 1)
 
 
 def test_networks_that_are_there_are_not_trained_again(study: Progress) -> None:

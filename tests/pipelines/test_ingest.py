@@ -6,8 +6,8 @@ import pytest
 
 from dreamorph.datasets import AtomicStore
 from dreamorph.errors import CohortError
-from dreamorph.pipelines.ingest.nodes import check_counted, check_origin, note_origin
-from dreamorph.training.tuning import TuningConfig
+from dreamorph.pipelines.ingest.nodes import check_origin, note_origin
+from dreamorph.training.tuning import TuningConfig, check_counted
 from dreamorph.volumes.config import CohortConfig
 
 
@@ -50,7 +50,7 @@ def test_no_place_is_kept_in_clear(origin: AtomicStore) -> None:
 
 def test_a_label_that_is_to_count_must_be_one_of_the_cohort() -> None:
     check_counted(TuningConfig(), [])
-    check_counted(TuningConfig(labels=("bone",)), ["tumour", "bone"])
+    check_counted(TuningConfig(labels="bone"), ["tumour", "bone"])
     with pytest.raises(CohortError, match=r"labels of the cohort \(tumour, bone\), got 'bones'"):
         check_counted(TuningConfig(labels=("bone", "bones")), ["tumour", "bone"])
     with pytest.raises(CohortError, match="it has none"):

@@ -207,7 +207,7 @@ def test_simulated_patients_are_not_tuned_on_unless_asked(finished: Workplace) -
 def test_without_scores_random_warps_stay_as_given() -> None:
     elastic = parameters().elastic_warps.model_copy(update={"energy": 0.8})
     empty = pd.DataFrame(columns=["arm", "energy", "fold", "key"])
-    cohort = SimpleNamespace(n_labels=1)
+    cohort = SimpleNamespace(n_labels=1, label_names={})
     scores, choice = choose_warps(cohort, empty, {}, TuningConfig(), elastic)
     assert scores.empty
     assert choice["elastic_energy"] == 0.8
@@ -224,7 +224,7 @@ def test_without_a_lead_the_task_decides(n_labels: int, recommended: str) -> Non
         for place, arm in enumerate(arms)
     }
     plan = pd.DataFrame({"key": arms})
-    cohort = SimpleNamespace(n_labels=n_labels)
+    cohort = SimpleNamespace(n_labels=n_labels, label_names={})
     given = parameters().elastic_warps
     _, choice = choose_warps(cohort, plan, tuned, TuningConfig(), given)
     assert choice["recommended_arm"] == recommended
@@ -243,7 +243,8 @@ def test_labels_that_do_not_count_have_no_say_and_are_shown() -> None:
         }
         for arm in arms
     }
-    plan, cohort = pd.DataFrame({"key": arms}), SimpleNamespace(n_labels=2)
+    plan = pd.DataFrame({"key": arms})
+    cohort = SimpleNamespace(n_labels=2, label_names={1: "organ", 2: "lesion"})
     given = parameters().elastic_warps
 
     def chosen(labels: tuple[str, ...] | None) -> tuple[pd.DataFrame, dict]:

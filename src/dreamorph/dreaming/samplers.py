@@ -111,10 +111,25 @@ class DreamWarps:
         classes: Sequence[str | None],
         shape: Sequence[int],
         fraction: float = 1.0,
+        otherwise: WarpSampler | None = None,
     ) -> None:
-        """`cases`, `classes` of the training volumes, by row; `fraction` is the share of dreams."""
+        """Dreams out of a pool.
+
+        Args:
+            dreamer: makes their maps.
+            recipes: the pool.
+            cases, classes: of the training volumes, by row.
+            shape: of the volumes.
+            fraction: share of dreams; the rest stays as it is.
+            otherwise: warps volumes of a class of which there is no dream; None leaves them as they
+                are.
+
+        Raises:
+            DreamError: the pool is empty.
+        """
         if not recipes:
             raise DreamError("no accepted dream to train on: see the reasons in the dream table")
+        self.otherwise = otherwise
         self.dreamer, self.recipes, self.shape = dreamer, list(recipes), tuple(shape)
         self.rows = {case: row for row, case in enumerate(cases)}
         self.classes, self.fraction = list(classes), fraction
@@ -129,18 +144,25 @@ class DreamWarps:
         """A dream of any source of its class in place of each member, or the member unmoved.
 
         Classes come up as often as they do among the members, in every arm: the loss weighs them by
-        that. Where no dream of a class was accepted, its members stay as they are.
+        that.
         """
         own = [self.classes[row] for row in members.tolist()]
         picks = torch.zeros(len(members), dtype=torch.long)
-        still = torch.tensor([cls not in self.pools for cls in own])
+        lacking = torch.tensor([cls not in self.pools for cls in own])
         for cls, pool in self.pools.items():
             here = [k for k, one in enumerate(own) if one == cls]
             drawn = torch.randint(len(pool), (len(here),), generator=generator)
             picks[here] = torch.tensor(pool)[drawn]
         transform = concatenate([self._transform(k) for k in picks.tolist()])
         sources = torch.tensor([self.rows[self.recipes[k].source] for k in picks.tolist()])
-        still |= torch.rand(len(members), generator=generator) >= self.fraction
+        still = torch.rand(len(members), generator=generator) >= self.fraction
+        if lacking.any():
+            sources = torch.where(lacking, members, sources)
+            if self.otherwise is None:
+                still |= lacking
+            else:
+                _, other = self.otherwise.sample(members, generator)
+                transform = either(lacking, other, transform)
         return torch.where(still, members, sources), _freeze(transform, still)
 
     def _transform(self, index: int) -> SpatialTransform:
@@ -234,6 +256,31 @@ def random_affine(
     log[:, diagonal, diagonal] = draw[:, diagonal, diagonal] * config.log_scale
     log[:, :ndim, ndim] = draw[:, :, ndim] * config.shift_mm
     return affine_exp(log)
+
+
+def either(first: torch.Tensor, one: SpatialTransform, other: SpatialTransform) -> SpatialTransform:
+    """Map by map `one` where `first` `(B,)` is true, else `other`."""
+    matrix = first[:, None, None]
+    velocity = None
+    if one.velocity is not None or other.velocity is not None:
+        velocities = _as_velocity(one, other), _as_velocity(other, one)
+        spread = first.reshape(-1, *[1] * (velocities[0].dim() - 1))
+        velocity = torch.where(spread, *velocities)
+    return replace(
+        one,
+        pre=torch.where(matrix, one.pre, other.pre),
+        velocity=velocity,
+        post=torch.where(matrix, one.post, other.post),
+    )
+
+
+def _as_velocity(transform: SpatialTransform, like: SpatialTransform) -> torch.Tensor:
+    """Its velocity; zero on the other's grid where it has none."""
+    if transform.velocity is not None:
+        return transform.velocity
+    if like.velocity is None:
+        raise ValueError("neither transform has a velocity")
+    return torch.zeros_like(like.velocity)
 
 
 def _freeze(transform: SpatialTransform, still: torch.Tensor) -> SpatialTransform:

@@ -97,7 +97,10 @@ class Material:
 
     @cached_property
     def _dreams(self) -> WarpSampler:
-        return DreamWarps(Dreamer(self.prior), self.recipes, self.cases, self.classes, self.shape)
+        return DreamWarps(
+            Dreamer(self.prior), self.recipes, self.cases, self.classes, self.shape,
+            otherwise=self._own_shape(self.strength.energy),
+        )  # fmt: skip
 
     @cached_property
     def _random(self) -> WarpSampler:
@@ -106,7 +109,9 @@ class Material:
 
     @cached_property
     def _learned(self) -> WarpSampler:
-        energy = self.elastic.energy * self.strength.energy
+        return self._own_shape(self.elastic.energy * self.strength.energy)
+
+    def _own_shape(self, energy: float) -> WarpSampler:
         return LearnedWarps(
             self.prior, self.cases, self.classes, self.shape, self.spacing_mm, energy
         )

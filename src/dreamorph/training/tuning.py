@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from dreamorph.config import Config
+from dreamorph.errors import CohortError
 from dreamorph.training.config import ArmName
 from dreamorph.training.data import Task
 
@@ -55,6 +56,11 @@ class TuningConfig(Config):
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one_label(cls, labels: object) -> object:
+        return (labels,) if isinstance(labels, str) else labels
 
     @field_validator("energies")
     @classmethod
@@ -112,6 +118,16 @@ def deal(
         order += [names[k] for k in rng.permutation(len(names))]
     count = min(folds, len(order))
     return [tuple(order[k::count]) for k in range(count)]
+
+
+def check_counted(config: TuningConfig, known: Sequence[str]) -> None:
+    """Whether the cohort has all labels that are to count. Raises CohortError."""
+    unknown = [name for name in config.labels or () if name not in known]
+    if unknown:
+        raise CohortError(
+            f"tuning.labels: expected labels of the cohort ({', '.join(known) or 'it has none'}),"
+            f" got {unknown[0]!r}; null counts all of them"
+        )
 
 
 def counted(scores: pd.DataFrame, labels: Sequence[str] | None) -> pd.DataFrame:

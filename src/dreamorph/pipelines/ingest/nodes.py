@@ -1,6 +1,6 @@
 """Nodes of the ingest step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items
 from dreamorph.simulation import LABEL_NAMES, SimulationConfig, simulate
 from dreamorph.simulation.patients import SimulatedCohort
-from dreamorph.training.tuning import TuningConfig
+from dreamorph.training.tuning import TuningConfig, check_counted
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.config import CohortConfig, SplitConfig
 from dreamorph.volumes.preprocess import preprocess
@@ -94,16 +94,6 @@ def split_cases(
     check_members(table)
     public = table[["case", "subject", "class", "split", "labelled"]]
     return table, public, validation.facts.model_dump(mode="json")
-
-
-def check_counted(tuning: TuningConfig, known: Sequence[str]) -> None:
-    """Whether the cohort has all labels that are to count. Raises CohortError."""
-    unknown = [name for name in tuning.labels or () if name not in known]
-    if unknown:
-        raise CohortError(
-            f"tuning.labels: expected labels of the cohort ({', '.join(known) or 'it has none'}),"
-            f" got {unknown[0]!r}"
-        )
 
 
 def preprocess_cases(

@@ -25,6 +25,7 @@ from dreamorph.training.tuning import (
     FEWEST_SUBJECTS,
     TuningConfig,
     candidates,
+    check_counted,
     choose,
     counted,
 )
@@ -105,6 +106,7 @@ def choose_warps(
     elastic: ElasticWarpConfig,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Scores of all candidates, and what follows from them."""
+    check_counted(tuning, list(cohort.label_names.values()))
     tables = [pd.DataFrame(tuned[key]["rows"], columns=list(COLUMNS)) for key in plan["key"]]
     scores = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
     scores = scores.reset_index(drop=True)
