@@ -299,14 +299,16 @@ def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
     table = load(finished.root, "dream_table.csv").assign(accepted=True)
     table["class"] = table["class"].astype(str)
 
+    training = p.training.model_copy(update={"arms": ("none", "classic", "elastic", "dream")})
+
     def keys(arm: str, energy: float, mixed: float = 1.0) -> dict[str, str]:
         choice = {"elastic_energy": energy, "learned_energy": mixed, "recommended_arm": arm}
-        plan = plan_arms(cohort, prior, table, choice, p.training, p.affine_warps, p.elastic_warps)
+        plan = plan_arms(cohort, prior, table, choice, training, p.affine_warps, p.elastic_warps)
         return dict(zip(plan["arm"], plan["key"], strict=True))
 
     one, two = keys(NOT_CHOSEN, 1.0), keys("learned", 2.0)
-    assert set(one) == set(p.training.arms)
-    assert set(two) == {*p.training.arms, "learned"}
+    assert set(one) == set(training.arms)
+    assert set(two) == {*training.arms, "learned"}
     assert [arm for arm in one if one[arm] != two[arm]] == ["elastic"]
     three = keys("learned", 2.0, 4.0)
     assert [arm for arm in two if two[arm] != three[arm]] == ["learned"]

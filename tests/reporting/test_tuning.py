@@ -38,8 +38,10 @@ def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInp
         ("random warp", "2"),
         ("dream", NOTHING),
     ]
-    assert section["tuning"].rows[1][2:] == ("3", "0.720 ± 0.000", "0.220 ± 0.000")
-    assert section["tuning"].columns[3:] == ("organ", "lesion")
+    assert section["tuning"].rows[1][2:] == (
+        "3", "0.470 ± 0.000", "0.720 ± 0.000", "0.220 ± 0.000",
+    )  # fmt: skip
+    assert section["tuning"].columns[3:] == ("Dice, all labels", "organ", "lesion")
     assert "alone" not in section["tuning"].caption
     assert "2 times the energy" in section["chosen"]
     assert "leads by more than one standard error" in section["chosen"]
@@ -48,6 +50,8 @@ def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInp
 def test_the_report_names_the_labels_that_counted(complete: ReportInputs) -> None:
     section = arms.build(replace(tuned(complete), choice={**CHOICE, "counted_labels": ["organ"]}))
     assert "by organ alone" in section["tuning"].caption
+    assert section["tuning"].columns[3] == "Dice that counts"
+    assert [row[3] for row in section["tuning"].rows][1] == "0.720 ± 0.000"
 
 
 def test_without_cross_validation_the_report_says_so(complete: ReportInputs) -> None:

@@ -68,7 +68,7 @@ class TrainingConfig(Config):
         progress: show a progress bar.
     """
 
-    arms: tuple[ArmName, ...] = ("none", "classic", "elastic", "dream")
+    arms: tuple[ArmName, ...] = ("none", "classic", "elastic", "learned", "dream")
     seeds: tuple[int, ...] = (0,)
     steps: int = Field(default=1000, ge=1)
     batch_size: int | None = Field(default=None, ge=1)

@@ -12,6 +12,7 @@ from dreamorph.reporting.parts import Listed, listed, number, picture, signed
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import INTERVAL, METRIC_NAMES, NOTHING, UNITS
+from dreamorph.training.tuning import counted
 from dreamorph.volumes.records import rows as records
 
 _METRICS = (("dice", "Dice"), ("hd95_mm", "HD95 mm"), ("surface_dice", "surface Dice"))
@@ -179,18 +180,22 @@ def _tuning(inputs: ReportInputs) -> Listed:
     """Mean score of every candidate over held-out training subjects, for each label."""
     rows: list[list[Any]] = []
     names: list[str] = []
+    labels = inputs.choice.get("counted_labels")
     if not inputs.tuning.empty:
         names = list(inputs.tuning["label"].drop_duplicates())
         for (arm, energy), part in inputs.tuning.groupby(["arm", "energy"], sort=False):
             strength = NOTHING if arm == "dream" else f"{energy:g}"
+            counts = counted(part, labels).groupby("subject")["score"].mean()
             own = [part.loc[part["label"] == name, "score"] for name in names]
-            cells = [_spread(scores.to_numpy(dtype=float), 3) for scores in own]
-            rows.append([arm_name(str(arm)), strength, part["subject"].nunique(), *cells])
-    score, columns = "Dice", names
+            cells = [_spread(scores.to_numpy(dtype=float), 3) for scores in (counts, *own)]
+            cells = cells[: 1 if len(names) < 2 else None]
+            rows.append([arm_name(str(arm)), strength, len(counts), *cells])
+    score, columns = "Dice", ["Dice"]
     if inputs.task == "classification":
         score = "probability of the true class, classes alike"
         columns = [score]
-    labels = inputs.choice.get("counted_labels")
+    elif len(names) > 1:
+        columns = ["Dice that counts" if labels else "Dice, all labels", *names]
     which = f" The choice was made by {' and '.join(labels)} alone." if labels else ""
     return listed(
         "Networks trained without some of the training subjects and scored on those, shorter than"
