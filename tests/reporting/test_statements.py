@@ -189,6 +189,25 @@ def test_what_the_test_subjects_say_of_the_recommended_network_is_told(
     assert "test subjects, which" not in alone.sentence
 
 
+def test_a_plain_method_that_is_ahead_of_the_recommended_network_is_named(
+    complete: ReportInputs,
+) -> None:
+    choice = {"recommended_arm": "dream", "choice_reason": "no lead", "elastic_energy": 4.0}
+
+    def found(dice: float) -> tuple[str, str]:
+        cases = complete.cases.copy()
+        cases.loc[cases["arm"] == "dream", "dice"] = dice
+        statement = recommendation(replace(complete, choice=choice, cases=cases))
+        assert statement is not None
+        return statement.sentence, statement.tone
+
+    sentence, tone = found(0.1)
+    assert "which needs no network, is ahead of it on the test subjects" in sentence
+    assert "against 0.100" in sentence
+    assert tone == "open"
+    assert "needs no network" not in found(1.0)[0]
+
+
 def test_nothing_is_recommended_where_nothing_was_chosen(complete: ReportInputs) -> None:
     assert recommendation(complete) is None
     choice = {"recommended_arm": "none chosen", "choice_reason": "", "elastic_energy": 1.0}

@@ -131,6 +131,7 @@ def test_nnunet_of_another_file_ending(tmp_path):
         ("img/{}_0000.nii.gz", "segmentations/{}.nii.gz"),
         ("{}_image.nii.gz", "{}_label.nii.gz"),
         ("{}.nii.gz", "{}_seg.nii.gz"),
+        ("{}.nii.gz", "{} Seg.nii.gz"),
         ("{}/image.nii.gz", "{}/label.nii.gz"),
         ("{}/{}_T1.nii.gz", "{}/{}_mask.nii.gz"),
         ("{}/some scan.nii.gz", "{}/gt.nii.gz"),
@@ -165,6 +166,19 @@ def test_bids(build, tmp_path):
     ]
     assert all(case.image and case.label for case in cases)
     ruled = listed(tmp_path, subject=SubjectRule(regex="ses-(.)"))
+    assert all(case.subject is None for case in ruled.cases)
+
+
+def test_another_scan_of_a_labelled_case_is_of_the_same_subject(build, tmp_path):
+    for name in ("a", "a_T2", "ab", "b_1", "b_1-late", "c"):
+        build.save(tmp_path / f"{name}.nii", build.image(1))
+    for name in ("a", "b_1", "c"):
+        build.save(tmp_path / f"{name}_seg.nii", build.label())
+    subjects = {case.case: case.subject for case in listed(tmp_path).cases}
+    assert subjects == {
+        "a": "a", "a_T2": "a", "ab": None, "b_1": "b_1", "b_1-late": "b_1", "c": None,
+    }  # fmt: skip
+    ruled = listed(tmp_path, subject=SubjectRule(regex="(.)"))
     assert all(case.subject is None for case in ruled.cases)
 
 
@@ -259,11 +273,25 @@ def test_manifest_overrides_the_folder(build, tmp_path, delimiter):
         ("case,image,split\na,b,train\nc,d,\n", "filled in 1 of 2 rows"),
         ("case,image,split\na,b,dev\n", "line 2: expected split train, unlabelled, test"),
         ("case,image\n", "holds no volume"),
+        ("case,image,subject\na,b,p\nc,d,\n", "column subject is filled in 1 of 2 rows"),
+        ("case,image,subjct\na,b,p\n", "a column 'subjct', did you mean 'subject'"),
+        ("case,image,splt\na,b,test\n", "did you mean 'split'"),
+        ("case,image,labels\na,b,c\n", "did you mean 'label'"),
+        ("case,image,subject\na,b,Doe, Jim\n", "line 2: more cells than columns"),
     ],
 )
 def test_bad_manifest(tmp_path, text, message):
     with pytest.raises(CohortError, match=message):
         listed(manifest(tmp_path / "manifest.csv", text))
+
+
+def test_manifests_of_spreadsheets(build, tmp_path):
+    build.save(tmp_path / "a.nii", build.image(1))
+    (case,) = listed(manifest(tmp_path / "manifest.csv", "sep=;\ncase;image\na;a.nii\n")).cases
+    assert case.image.endswith("a.nii")
+    (tmp_path / "manifest.csv").write_bytes("case,image\nMüller,a.nii\n".encode("latin-1"))
+    with pytest.raises(CohortError, match="save it as 'CSV UTF-8'"):
+        listed(tmp_path / "manifest.csv")
 
 
 def test_what_is_no_cohort(tmp_path):

@@ -24,6 +24,14 @@ def reasons(result):
     return {row["case"]: row["reason"] for row in rows(result.quarantine)}
 
 
+def mirrored(build, root):
+    """Another case's image with its first axis the other way round, at the same place."""
+    affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+    affine[0, 3] = build.shape[0] - 1
+    build.save(root / IMAGE, build.image(2)[::-1], affine)
+    build.save(root / LABEL, build.label()[::-1], affine)
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-200])
 
@@ -108,6 +116,8 @@ FAULTS = {
     "nearly constant": (lambda b, r: b.save(r / IMAGE, spots(b, 7)), "constant image"),
     "nearly empty": (lambda b, r: b.save(r / IMAGE, spots(b, 0)), "constant image"),
     "copy": (lambda b, r: b.save(r / IMAGE, b.image(2).astype(np.float64)), "duplicate image"),
+    "copy in other axes": (lambda b, r: mirrored(b, r), "duplicate image"),
+    "mask for an image": (lambda b, r: b.save(r / IMAGE, b.label()), "mask instead of image"),
     "sheared": (lambda b, r: both(b, r, sheared(10)), "invalid affine"),
     "singular": (lambda b, r: write_singular(b, r / IMAGE), "invalid affine"),
 }
@@ -195,6 +205,28 @@ def test_of_equal_images_the_labelled_one_stays(build, tmp_path):
     result = check(tmp_path)
     assert reasons(result) == {"scan_1": "duplicate image"}
     assert "scan_3, which stays" in result.quarantine["detail"][0]
+
+
+def test_labels_off_whole_numbers_by_a_slope_are_those_numbers(build, tmp_path):
+    root = build.msd(tmp_path, range(1, 4))
+    build.save(root / LABEL, build.label().astype(np.float32) * np.float32(1.00001))
+    result = check(root)
+    assert result.quarantine.empty
+    assert result.facts.label_values == {1: 1, 2: 2}
+    build.save(root / LABEL, build.label().astype(np.float32) * np.float32(1.01))
+    assert reasons(check(root)) == {"scan_003": "unexpected label values"}
+
+
+def test_one_structure_written_with_two_values_is_pointed_out(build, tmp_path, caplog):
+    for i in (1, 2, 3):
+        build.save(tmp_path / f"images/scan_{i}.nii", build.image(i))
+        value = 255 if i == 3 else 1
+        build.save(tmp_path / f"labels/scan_{i}.nii", (build.label() > 0) * np.uint8(value))
+    assert check(tmp_path).facts.label_values == {1: 1, 255: 2}
+    assert "(1 in 2, 255 in 1)" in caplog.text
+    caplog.clear()
+    check(tmp_path, label_names={1: "left", 255: "right"})
+    assert "one structure" not in caplog.text
 
 
 def test_the_table_names_no_patient(build, tmp_path):

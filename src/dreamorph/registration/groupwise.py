@@ -231,5 +231,5 @@ def _fault(before: dict[str, float], after: dict[str, float]) -> str:
     if after["folded"] > 0:
         return f"folds in {int(after['folded'])} voxels"
     if not after["similarity"] >= before["similarity"]:
-        return f"similarity fell from {before['similarity']:.3f} to {after['similarity']:.3f}"
+        return f"similarity fell from {before['similarity']:.5f} to {after['similarity']:.5f}"
     return ""

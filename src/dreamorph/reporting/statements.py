@@ -99,6 +99,16 @@ def recommendation(inputs: ReportInputs) -> Statement | None:
         if max(row["lower"] * _sign(row), row["upper"] * _sign(row)) < 0:
             text += " On these random warps did better."
             tone = "open"
+    plain = best_baseline(inputs)
+    metric = next((m for m in _PRIMARY if m in inputs.cases), None)
+    if plain is not None and metric is not None:
+        means = subject_means(inputs.cases, metric).reindex(columns=[plain, arm]).dropna().mean()
+        if means[plain] > means[arm]:
+            text += (
+                f" But {arm_name(plain)}, which needs no network, is ahead of it on the test"
+                f" subjects ({means[plain]:.3f} against {means[arm]:.3f})."
+            )
+            tone = "open"
     return Statement("Which network should be used?", f"That of {arm_name(arm)}", text, tone)
 
 

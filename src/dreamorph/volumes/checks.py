@@ -22,10 +22,15 @@ CONSTANT_IMAGE = "constant image"
 UNEXPECTED_VALUES = "unexpected label values"
 EMPTY_LABEL = "empty label"
 DUPLICATE = "duplicate image"
+MASK_AS_IMAGE = "mask instead of image"
 
 AFFINE_TOLERANCE_VOXELS = 0.1
 MAX_AXIS_COSINE = 0.02
 MIN_VOXELS_PER_AXIS = 4
+#: Label values may be off whole numbers by so much.
+WHOLE = 1e-3
+#: An image has more values than these.
+FEW_VALUES = 8
 MIN_FOREGROUND_SHARE = 0.005
 MIN_HEADERS_FOR_MEDIAN = 3
 _VALUES_SHOWN = 5
@@ -136,7 +141,9 @@ def label_problems(voxels: np.ndarray, declared: set[int]) -> list[Problem]:
     finite = np.isfinite(values)
     if not finite.all():
         return [Problem(UNEXPECTED_VALUES, "the label has NaN or infinite voxels")]
-    strange = values[(values != np.round(values)) | (values < 0)]
+    whole = np.rint(values)  # a slope in the header leaves 1.0000001
+    strange = values[(np.abs(values - whole) > WHOLE) | (whole < 0)]
+    values = whole
     if strange.size:
         return [Problem(UNEXPECTED_VALUES, f"expected whole numbers >= 0, got {_listed(strange)}")]
     unknown = values[~np.isin(values, [0, *declared])] if declared else values[:0]
@@ -156,6 +163,15 @@ def is_binary(voxels: np.ndarray) -> bool:
     """Whether the voxels take exactly two values."""
     low, high = voxels.min(), voxels.max()
     return bool(low != high and ((voxels == low) | (voxels == high)).all())
+
+
+def few_values(voxels: np.ndarray) -> bool:
+    """Whether the voxels take no more than FEW_VALUES whole values, as label maps do."""
+    step = max(1, round((voxels.size / 2**18) ** (1 / 3)))
+    values = np.unique(voxels[::step, ::step, ::step])
+    if len(values) > FEW_VALUES or not (values == np.rint(values)).all():
+        return False
+    return bool(np.isin(voxels, values).mean() > 0.999)
 
 
 def _ratio(values: np.ndarray, median: np.ndarray) -> float:

@@ -133,6 +133,11 @@ def content_digest(address: str) -> str:
         ) from error
 
 
+def to_ras(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Voxels in the stored orientation, their axes flipped and permuted to the nearest R, A, S."""
+    return np.asarray(nib.apply_orientation(voxels, nib.io_orientation(affine)))
+
+
 def voxel_digest(voxels: np.ndarray) -> str:
     """Sixteen hex digits of the voxels' values, the same for any storage type that holds them."""
     digest = hashlib.sha256(str(voxels.shape).encode())
@@ -166,6 +171,8 @@ def _load(address: str) -> nib.filebasedimages.FileBasedImage:
         return nib.load(address)
     except FileNotFoundError as error:
         raise UnreadableVolumeError("the file does not exist") from error
+    except PermissionError as error:
+        raise UnreadableVolumeError("the file may not be read: permission denied") from error
     except _BROKEN as error:
         raise UnreadableVolumeError(
             f"not a readable NIfTI file, perhaps cut short or corrupt ({type(error).__name__})"

@@ -22,7 +22,7 @@ def read_label(address: str, label_values: dict[int, int]) -> tuple[np.ndarray, 
     `label_values` is that of `CohortFacts`: value in the file -> label. The array stays in the
     stored orientation. Raises UnreadableVolumeError.
     """
-    voxels = io.read_voxels(address)
+    voxels = np.rint(io.read_voxels(address))
     result = np.zeros(voxels.shape, dtype=np.uint8)
     for value, index in label_values.items():
         result[voxels == value] = index

@@ -127,7 +127,7 @@ def _volume(
     image = np.where(mask, image, np.float32(0))
     if case["label"] is None:
         return image, np.zeros(grid.shape, dtype=np.uint8)
-    native = _oriented(case["label"], 0)
+    native = np.rint(_oriented(case["label"], 0))
     return image, _resampled_label(native, facts.label_values, placement, grid) * mask
 
 

@@ -31,12 +31,13 @@ def scan(config: CohortConfig) -> Scan:
         trusted=facts.names_are_codes,
         data_set=facts.data_set,
     )
-    unruled = all(case.subject is None and case.split is None for case in layout.cases)
-    if unruled and config.subject.regex is None:
+    alone = sum(case.subject is None for case in layout.cases)
+    if alone and config.subject.regex is None:
         logger.warning(
             "each of %d cases counts as a subject of its own; if a subject has several, set"
-            " cohort.subject.regex or give a manifest, or test subjects leak into training",
-            len(known),
+            " cohort.subject.regex or give a manifest with the column subject, or test subjects"
+            " leak into training",
+            alone,
         )
     rows = [
         {

@@ -65,6 +65,7 @@ class _Case:
     values: set[int] = field(default_factory=set)
     low: float = 0.0
     binary: bool = False
+    few: bool = False
 
 
 def validate(scan: Scan, config: CohortConfig) -> Validation:
@@ -83,7 +84,9 @@ def validate(scan: Scan, config: CohortConfig) -> Validation:
     finally:
         io.release()
     _look_for_images_as_labels(cases, declared)
+    _look_for_labels_as_images(cases)
     _look_for_duplicates(cases)
+    _warn_of_lone_values(cases, declared)
     good = [case for case in cases if not case.problems]
     table = frame((_good_row(case) for case in good), GOOD_COLUMNS)
     facts = _facts(good, scan.facts, config)
@@ -164,8 +167,11 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
     try:
         image = io.read_voxels(case.row["image"], config.channel)
         case.problems += checks.image_problems(image, config.mr_percentiles)
-        case.content = io.voxel_digest(image)
+        assert case.image is not None
+        stored = io.read_header(case.row["image"]).affine
+        case.content = io.voxel_digest(io.to_ras(image, stored))
         case.low, case.binary = float(image.min()), checks.is_binary(image)
+        case.few = checks.few_values(image)
     except io.UnreadableVolumeError as error:
         case.problems.append(Problem(checks.UNREADABLE, f"image: {error}"))
     if case.row["label"] is None:
@@ -177,7 +183,7 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
         problems = checks.label_problems(label, declared)
         case.problems += problems
         if not problems:
-            case.values = {int(value) for value in np.unique(label)} - {0}
+            case.values = {int(value) for value in np.unique(np.rint(label))} - {0}
     except io.UnreadableVolumeError as error:
         case.problems.append(Problem(checks.UNREADABLE, f"label: {error}"))
 
@@ -205,6 +211,31 @@ def _look_for_images_as_labels(cases: list[_Case], declared: Collection[int]) ->
             " image? if they are labels, name them all in cohort.label_names"
         )
         case.problems.append(Problem(checks.UNEXPECTED_VALUES, detail))
+
+
+def _look_for_labels_as_images(cases: list[_Case]) -> None:
+    """Set aside an image of few values where most are not such: a mask or a stray label map."""
+    images = [case for case in cases if not case.problems]
+    few = [case for case in images if case.few]
+    if 2 * len(few) >= len(images):
+        return
+    for case in few:
+        detail = "the image holds a handful of values, unlike the others: is it a mask?"
+        case.problems.append(Problem(checks.MASK_AS_IMAGE, detail))
+
+
+def _warn_of_lone_values(cases: list[_Case], declared: Collection[int]) -> None:
+    """0/1 and 0/255 side by side are one structure, most likely, written in two ways."""
+    maps = [case.values for case in cases if not case.problems and case.values]
+    seen = Counter(value for values in maps for value in values)
+    if declared or len(seen) < 2 or any(len(values) > 1 for values in maps):
+        return
+    listed = ", ".join(f"{value} in {count}" for value, count in sorted(seen.items()))
+    logger.warning(
+        "every label map holds one value, but not all the same (%s): each counts as a label of its"
+        " own; if they mean one structure, write it with one value in all maps",
+        listed,
+    )
 
 
 def _look_for_duplicates(cases: list[_Case]) -> None:

@@ -45,10 +45,11 @@ def scan_files(
 
     Raises CohortError where the study holds results of another cohort, which would be overwritten.
     """
-    check_origin(cohort, origin)
     if not is_simulated(cohort):
         found = scan(cohort)
+        check_origin(cohort, origin)
         return found, found.keys
+    check_origin(cohort, origin)
     found = scan(cohort.model_copy(update={"path": folder.manifest}))
     facts = found.facts.model_copy(update={"label_names": LABEL_NAMES})
     return replace(found, facts=facts), found.keys

@@ -67,7 +67,6 @@ def train_arms(
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
     """Train each network that is not trained yet, from its newest checkpoint if there is one."""
-    yield done.stale(list(plan["key"]))
     arms = {
         arm.name: arm
         for arm in _arms(cohort, prior, dream_table, choice, training, affine, elastic)
@@ -79,6 +78,8 @@ def train_arms(
     trained = learn(jobs, training_data(cohort), training, checkpoints)
     for key, one in zip(missing["key"], trained, strict=True):
         yield {key: to_item(one, training, cohort)}
+    # last, so that a run of other parameters that is stopped has thrown nothing away
+    yield done.stale(list(plan["key"]))
 
 
 def training_data(cohort: Cohort) -> TrainingData:

@@ -91,11 +91,11 @@ def cross_validate(
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
     """Train and judge the candidates that are missing, fold by fold."""
-    yield done.stale(list(plan["key"]))
     settings = Settings(prior, tuning, training, affine, elastic, dreaming, audit)
     folds = Folds(cohort, alignment, pair_table, pairs, settings, plan["fold"].nunique())
     missing = plan[~plan["key"].isin(set(done))]
     yield from progress(folds.judge(missing), list(plan["key"]), done, "tuning")
+    yield done.stale(list(plan["key"]))
 
 
 def choose_warps(

@@ -92,10 +92,12 @@ def _table(inputs: ReportInputs) -> Listed:
             if len(part):
                 per_case = part.groupby("case")[[m for m, _ in known]].mean()
                 cells = [_spread(per_case[m].to_numpy(dtype=float), _DECIMALS[m]) for m, _ in known]
-                rows.append([name, arm_name(arm), len(per_case), *cells])
+                scored = per_case["dice"] if "dice" in per_case else per_case.iloc[:, 0]
+                rows.append([name, arm_name(arm), int(scored.notna().sum()), *cells])
     return listed(
         "Scores per label on the test cases: mean ± standard deviation over cases. Where a label"
-        " was missed altogether, HD95 is the diagonal of the volume.",
+        " was missed altogether, HD95 is the diagonal of the volume. Cases without a label in"
+        " reference and answer have no score here; where arms are compared they count as Dice 1.",
         ("label", "arm", "cases", *(title for _, title in known)),
         rows,
         _NO_CASES,

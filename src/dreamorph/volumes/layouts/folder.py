@@ -4,11 +4,13 @@ A file is a label if it lies below a folder such as labels/ or masks/, or if its
 _label, _seg, _mask and the like; any other volume is an image. Image and label belong together if
 the rest of their names is equal, if they are the only pair in a folder of their own, or if they
 carry the same BIDS entities sub-XX and ses-XX. An image without a label is an unlabelled case,
-whether it lies in a folder unlabelled/ or beside the others.
+whether it lies in a folder unlabelled/ or beside the others; called like a labelled one with
+something added (A_T2 beside A), it is of the same subject.
 """
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from dreamorph.errors import CohortError
@@ -23,8 +25,8 @@ _UNLABELLED = r"unlabell?ed"
 _LABEL_FOLDER = re.compile(rf"^{_LABEL}(?:tr|ts)?$", re.IGNORECASE)
 _ROLE_FOLDER = re.compile(rf"^(?:{_LABEL}|{_IMAGE})(?:tr|ts)?$|^{_UNLABELLED}$", re.IGNORECASE)
 _UNLABELLED_FOLDER = re.compile(rf"^{_UNLABELLED}$", re.IGNORECASE)
-_LABEL_NAME = re.compile(rf"(?:^|[_.-]){_LABEL}$", re.IGNORECASE)
-_IMAGE_NAME = re.compile(rf"(?:^|[_.-])(?:{_IMAGE}|0000)$", re.IGNORECASE)
+_LABEL_NAME = re.compile(rf"(?:^|[_. -]){_LABEL}$", re.IGNORECASE)
+_IMAGE_NAME = re.compile(rf"(?:^|[_. -])(?:{_IMAGE}|0000)$", re.IGNORECASE)
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9]+)(_ses-[A-Za-z0-9]+)?(?:_|$)")
 
 
@@ -49,6 +51,13 @@ def read(path: Path, config: CohortConfig) -> Layout:
             f"cohort.path: {path}: {len(ambiguous)} cases have more than one image or label;"
             " give a CSV manifest with columns case, subject, image, label, class, split"
         )
+    if config.subject.regex is None:
+        labelled = images.keys() & labels.keys()
+        for key in images.keys() - labels.keys() - subjects.keys():
+            owner = _longest_start(key, labelled)
+            if owner is not None:
+                subjects[key] = subjects.get(owner, owner)
+                subjects.setdefault(owner, owner)
     cases = [
         CaseFiles(
             case=key,
@@ -60,6 +69,12 @@ def read(path: Path, config: CohortConfig) -> Layout:
         for key in sorted(images.keys() | labels.keys(), key=natural_key)
     ]
     return Layout(cases, LayoutFacts(layout="folder"))
+
+
+def _longest_start(key: str, others: Collection[str]) -> str | None:
+    """The longest of other names that this one begins with, up to a mark between words."""
+    cuts = [k for k, letter in enumerate(key) if letter in "_-. "]
+    return next((key[:cut] for cut in reversed(cuts) if key[:cut] in others), None)
 
 
 def recognises(path: Path) -> bool:

@@ -3,11 +3,14 @@
 `case` and `image` are required, the rest may be left out or left empty. Relative paths are
 relative to the manifest. A row without a label is an unlabelled case; a label that is named but
 does not exist is not. The column split, if any cell of it is filled, must be filled for all rows
-with train, unlabelled, test or val. Columns of other names are ignored and never stored.
+with train, unlabelled, test or val; so must the column subject, if any cell of it is filled.
+Columns of other names are ignored and never stored, unless they look like one of these, misspelt.
 """
 
 import csv
+import difflib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from dreamorph.errors import CohortError
@@ -25,11 +28,13 @@ def read(path: Path, config: CohortConfig) -> Layout:
     """List the cases of a manifest, or of the manifest.csv in a folder."""
     file = path / "manifest.csv" if path.is_dir() else path
     rows = _rows(file)
-    filled = sum(bool(row["split"]) for row in rows)
-    if filled not in (0, len(rows)):
-        raise CohortError(
-            f"{file}: column split is filled in {filled} of {len(rows)} rows; fill all or none"
-        )
+    for column in ("split", "subject"):
+        filled = sum(bool(row[column]) for row in rows)
+        if filled not in (0, len(rows)):
+            raise CohortError(
+                f"{file}: column {column} is filled in {filled} of {len(rows)} rows; fill all or"
+                " none"
+            )
     cases = [
         CaseFiles(
             case=row["case"],
@@ -51,26 +56,17 @@ def recognises(path: Path) -> bool:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CohortError(f"manifest {file} cannot be read: {error}") from error
-    lines = text.splitlines()
-    if not lines:
-        raise CohortError(f"manifest {file} is empty; expected the columns {', '.join(COLUMNS)}")
+    lines = _lines(file)
     delimiter = max(",;\t", key=lines[0].count)
     reader = csv.DictReader(lines, delimiter=delimiter)
-    columns = [name.strip().lower() for name in reader.fieldnames or []]
-    missing = [name for name in ("case", "image") if name not in columns]
-    if missing:
-        raise CohortError(
-            f"manifest {file}: expected the columns {', '.join(COLUMNS)}; {missing[0]} is missing"
-        )
-    ignored = [name for name in columns if name not in COLUMNS]
-    if ignored:
-        logger.info("manifest: %d columns of other names are ignored", len(ignored))
+    _check_columns(file, [name.strip().lower() for name in reader.fieldnames or []])
     rows = []
     for line, raw in enumerate(reader, start=2):
+        if None in raw:
+            raise CohortError(
+                f"manifest {file}, line {line}: more cells than columns; a cell that holds"
+                f" {delimiter!r} goes into quotes"
+            )
         named = {str(key).strip().lower(): (value or "") for key, value in raw.items() if key}
         row = {column: str(named.get(column, "")).strip() for column in COLUMNS}
         if not any(row.values()):
@@ -79,6 +75,43 @@ def _rows(file: Path) -> list[dict[str, str]]:
             raise CohortError(f"manifest {file}, line {line}: the column case is empty")
         rows.append(row)
     return rows
+
+
+def _lines(file: Path) -> list[str]:
+    """Of the file, its columns first."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise CohortError(
+            f"manifest {file} is not written in UTF-8: save it as 'CSV UTF-8', or without letters"
+            " beyond ASCII"
+        ) from error
+    except OSError as error:
+        raise CohortError(f"manifest {file} cannot be read: {error}") from error
+    if lines and lines[0].strip().lower().startswith("sep="):  # a hint for spreadsheets
+        lines = lines[1:]
+    if not lines:
+        raise CohortError(f"manifest {file} is empty; expected the columns {', '.join(COLUMNS)}")
+    return lines
+
+
+def _check_columns(file: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS if name not in columns]
+    ignored = [name for name in columns if name not in COLUMNS]
+    for name in ignored:
+        meant = difflib.get_close_matches(name, missing, n=1, cutoff=0.8)
+        if meant:
+            raise CohortError(
+                f"manifest {file}: there is a column {name!r}, did you mean {meant[0]!r}? Rename"
+                " it, or leave it out"
+            )
+    for name in missing:
+        if name in ("case", "image"):
+            raise CohortError(
+                f"manifest {file}: expected the columns {', '.join(COLUMNS)}; {name} is missing"
+            )
+    if ignored:
+        logger.info("manifest: %d columns of other names are ignored", len(ignored))
 
 
 def _existing(manifest: Path, cell: str) -> str | None:
