@@ -135,4 +135,4 @@ def test_a_folding_or_worsening_pair_is_set_aside_with_its_reason() -> None:
         {"before": before, "after": good | {"similarity": 0.4}},
     ]
     reasons = quality_table(plan, results).set_aside.to_list()
-    assert reasons == ["", "folds in 3 voxels", "similarity fell from 0.500 to 0.400"]
+    assert reasons == ["", "folds in 3 voxels", "similarity fell from 0.50000 to 0.40000"]

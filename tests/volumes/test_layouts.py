@@ -169,6 +169,14 @@ def test_bids(build, tmp_path):
     assert all(case.subject is None for case in ruled.cases)
 
 
+def test_one_name_in_two_ways_of_writing_its_letters_is_one_case(build, tmp_path):
+    build.save(tmp_path / "Ren\u00e9.nii", build.image(1))
+    build.save(tmp_path / "Rene\u0301_seg.nii", build.label())
+    (case,) = listed(tmp_path).cases
+    assert case.image
+    assert case.label
+
+
 def test_another_scan_of_a_labelled_case_is_of_the_same_subject(build, tmp_path):
     for name in ("a", "a_T2", "ab", "b_1", "b_1-late", "c"):
         build.save(tmp_path / f"{name}.nii", build.image(1))

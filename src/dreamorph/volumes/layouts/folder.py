@@ -9,6 +9,7 @@ something added (A_T2 beside A), it is of the same subject.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
@@ -102,7 +103,7 @@ def _own_folders(root: Path) -> set[Path]:
 
 
 def _key(file: Path, root: Path, is_label: bool, own_folders: set[Path]) -> tuple[str, str | None]:
-    name = stem(file)
+    name = unicodedata.normalize("NFC", stem(file))  # some systems write é as two letters
     bids = _BIDS.match(name)
     if bids:
         return bids.group(1) + (bids.group(2) or ""), bids.group(1)
