@@ -25,6 +25,7 @@ from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
 from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
+from dreamorph.pipelines.tune.nodes import FOLDS
 from dreamorph.training.config import ArmName
 from dreamorph.training.data import Task
 from dreamorph.training.tuning import COLUMNS, SCALED, choose, counted
@@ -189,8 +190,14 @@ class Progress:
         own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
         trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
         wanted = {(arm, seed) for arm in arms_of(labelled) for seed in range(self.options.seeds)}
-        tuned = labelled < FEWEST_TRAINED or any(piece.kind == "tune" for piece in own)
-        if Piece("plain", labelled, draw) not in own or not wanted <= trained or not tuned:
+        tuned = {(piece.arm, piece.energy, piece.fold) for piece in own if piece.kind == "tune"}
+        asked = FOLDS if self.given.tuning.folds is None else self.given.tuning.folds
+        folds = range(min(asked, labelled) if labelled >= FEWEST_TRAINED else 0)
+        ways = [(arm, energy) for arm in SCALED for energy in self.given.tuning.energies]
+        to_tune = {(*way, fold) for way in ways for fold in folds}
+        if Piece("plain", labelled, draw) not in own:
+            return False
+        if not wanted <= trained or not to_tune <= tuned:
             return False
         return not self._missing(self._to_train(labelled, draw))
 

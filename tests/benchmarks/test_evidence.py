@@ -219,12 +219,14 @@ def test_a_draw_that_was_trained_but_not_tuned_is_not_complete(study: Progress) 
     add(results(**arms), study.study.results)
     again = Progress(study.study, study.options)
     assert not again._complete(3, 1)
-    tuned = pd.read_csv(study.study.tuning)
-    add(tuned.assign(draw=1)[evidence.TUNING], study.study.tuning)
+    tuned = pd.read_csv(study.study.tuning).assign(draw=1)[evidence.TUNING]
+    add(tuned[tuned["fold"] < 2], study.study.tuning)
     energy = {"learned": 1.0, "elastic": 4.0}
     rows = results(**arms)
     rows["energy"] = rows["arm"].map(energy).fillna(0.0)
     add(rows[rows["arm"].isin(energy)], study.study.results)
+    assert not Progress(study.study, study.options)._complete(3, 1)
+    add(tuned[tuned["fold"] == 2], study.study.tuning)
     assert Progress(study.study, study.options)._complete(3, 1)
 
 
