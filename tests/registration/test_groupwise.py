@@ -59,8 +59,20 @@ def test_classes_are_paired_within_and_joined_by_bridges() -> None:
 
 def test_a_small_budget_still_leaves_one_piece() -> None:
     plan = choose_pairs(range(30), [], [None] * 30, PairingConfig(labelled=40))
-    assert 29 <= len(plan) <= 42
+    assert len(plan) == 10 + 2 * 25
     assert nx.is_connected(nx.Graph(list(zip(plan.fixed, plan.moving, strict=True))))
+
+
+def test_no_volume_of_many_hangs_on_a_long_chain_or_on_one_other() -> None:
+    classes = ["a"] * 150 + ["b"] * 50
+    plan = choose_pairs(range(200), [], classes, PairingConfig(labelled=500))
+    assert len(plan) == 500 + 2
+    graph = nx.Graph(list(zip(plan.fixed, plan.moving, strict=True)))
+    for rows in (range(150), range(150, 200)):
+        own = graph.subgraph(rows)
+        assert nx.diameter(own) <= 3
+        # whoever is taken away, the others stay in one piece
+        assert not list(nx.articulation_points(own))
 
 
 def test_one_labelled_volume_is_paired_with_every_other() -> None:

@@ -1,7 +1,7 @@
 """Which pairs of a cohort are registered."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, cycle, pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,18 @@ from pydantic import Field
 from dreamorph.config import Config
 from dreamorph.errors import CohortError
 
+#: Where not all pairs of a class can be registered, each volume is paired with `SPOKES` of `HUBS`
+#: others: with more than one, since one may register badly, or be held out while tuning.
+HUBS, SPOKES = 5, 2
+
 
 class PairingConfig(Config):
     """Choice of pairs.
 
     Attributes:
         labelled: largest number of pairs between labelled volumes; all pairs of a class where it
-            allows, else a random choice that leaves none alone.
+            allows, else each volume with two of a few hubs, whatever number that takes, and some
+            others at random.
         per_unlabelled: labelled volumes that each unlabelled one is registered with.
         seed: of the choice.
     """
@@ -58,8 +63,8 @@ def choose_pairs(
     groups: dict[str | None, list[int]] = {}
     for row in labelled:
         groups.setdefault(classes[row], []).append(row)
-    within = [(i, j) for group in groups.values() for i in group for j in group if i < j]
-    pairs = {*_spread(within, config.labelled, generator), *_bridges(list(groups.values()))}
+    parts = list(groups.values())
+    pairs = {*_spread(parts, config.labelled, generator), *_bridges(parts)}
     rows = [(i, j, "labelled") for i, j in pairs]
     for row in unlabelled:
         known = classes[row] is not None and classes[row] in groups
@@ -70,27 +75,27 @@ def choose_pairs(
 
 
 def _spread(
-    pairs: list[tuple[int, int]], budget: int, generator: np.random.Generator
+    groups: list[list[int]], budget: int, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """All pairs, or about `budget` of them that keep each group in one piece."""
-    if len(pairs) <= budget:
-        return pairs
-    order = [pairs[k] for k in generator.permutation(len(pairs))]
-    parent = {row: row for pair in pairs for row in pair}
+    """All pairs within groups, or `budget` of them, more if needed to join each group closely.
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            row = parent[row]
-        return row
-
-    tree = []
-    for i, j in order:
-        if root(i) != root(j):
-            parent[root(i)] = root(j)
-            tree.append((i, j))
-    kept = set(tree)
-    rest = [pair for pair in order if pair not in kept]
-    return tree + rest[: max(0, budget - len(tree))]
+    Every volume of a group is joined to some of its few hubs, and these to each other, so that no
+    two are more than three pairs apart: along a chain of pairs their errors would add up. Pairs
+    drawn at random take what is left of the budget.
+    """
+    within = [(i, j) for group in groups for i in group for j in group if i < j]
+    if len(within) <= budget:
+        return within
+    joined: set[tuple[int, int]] = set()
+    for group in groups:
+        order = [group[k] for k in generator.permutation(len(group))]
+        hubs = order[:HUBS]
+        turns = cycle(combinations(hubs, SPOKES))
+        spokes = [(hub, row) for row, own in zip(order[HUBS:], turns, strict=False) for hub in own]
+        joined |= {(min(pair), max(pair)) for pair in [*combinations(hubs, 2), *spokes]}
+    order = [within[k] for k in generator.permutation(len(within))]
+    rest = [pair for pair in order if pair not in joined]
+    return [*joined, *rest[: max(0, budget - len(joined))]]
 
 
 def _bridges(groups: list[list[int]]) -> list[tuple[int, int]]:
