@@ -207,7 +207,7 @@ class TrackingHook(MlflowHook):
         if recorder is not None:
             with self._failing_run():
                 recorder.complete(pipeline.datasets())
-                self._announce(recorder)
+                self._announce(recorder, pipeline.outputs())
         super().after_pipeline_run(run_params, pipeline, catalog)
         self.run_id = None
 
@@ -254,11 +254,12 @@ class TrackingHook(MlflowHook):
         known = cohort.model_dump() if isinstance(cohort, BaseModel) else cohort or {}
         return "real" if known.get("path") or known.get("manifest") else "simulated"
 
-    def _announce(self, recorder: Recorder) -> None:
-        client: MlflowClient = self.mlflow_config.server._mlflow_client
-        verdict = client.get_run(self.run_id).data.tags.get(VERDICT, UNDECIDED)
-        logger.info("verdict: %s", verdict.replace("_", " "))
-        for title, path in recorder.announcements().items():
+    @staticmethod
+    def _announce(recorder: Recorder, ends: Iterable[str]) -> None:
+        """The verdict, where one is given, and the files that the run ends with."""
+        if VERDICT in recorder.tags:
+            logger.info("verdict: %s", recorder.tags[VERDICT].replace("_", " "))
+        for title, path in recorder.announcements(ends).items():
             logger.info("%s: %s", title, path)
 
 

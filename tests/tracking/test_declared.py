@@ -130,10 +130,11 @@ def test_what_does_not_exist_is_passed_over(
     case = Case(client, parent, AtomicFile(str(tmp_path / "r"), "text.TextDataset", metadata))
     case.recorder.complete(["entry"])
     assert case.files == []
-    assert case.recorder.announcements() == {}
+    assert case.recorder.announcements(["entry"]) == {}
     case.save("<html></html>")
     assert case.files == ["r"]
-    assert case.recorder.announcements() == {"report": tmp_path / "r"}
+    assert case.recorder.announcements(["entry"]) == {"report": tmp_path / "r"}
+    assert case.recorder.announcements(["other"]) == {}
 
 
 def test_entries_without_a_declaration_are_not_logged(

@@ -39,7 +39,7 @@ class Declaration(Config):
             from such an item to the module to log, once the node that made the arms has ended.
         arm_metrics: a dict of arm -> (nested) dict of numbers, for the same nested runs.
     announce
-        Names the file in the last lines of the run, e.g. "report".
+        Names the file in the last lines of a run that ends with it, e.g. "report".
     """
 
     kind: Literal["artifact", "table", "checks", "metrics", "tags", "arms", "arm_metrics"]
@@ -62,6 +62,8 @@ class Recorder:
         self._done: set[str] = set()
         self._arms: set[str] = set()
         self._nets_wanted: set[str] = set()
+        #: Tags that were declared and set.
+        self.tags: dict[str, str] = {}
 
     def declare(self, names: Iterable[str]) -> None:
         """Read all declarations. Raises ParameterError for one that is not valid."""
@@ -101,10 +103,14 @@ class Recorder:
                 self._log(name, declaration, data)
                 self._done.add(name)
 
-    def announcements(self) -> dict[str, Path]:
-        """What the last lines of the run name: title -> path, of those that exist."""
+    def announcements(self, ends: Iterable[str]) -> dict[str, Path]:
+        """What the last lines of the run name: title -> path, of those that exist.
+
+        Only of `ends`, the entries that no step of the run takes any further.
+        """
         found = ((d.announce, name) for name, d in self._declared.items() if d and d.announce)
-        return {str(title): self._path(name) for title, name in found if name in self._done}
+        done = self._done.intersection(ends)
+        return {str(title): self._path(name) for title, name in found if name in done}
 
     def _declaration(self, name: str) -> Declaration | None:
         if name not in self._declared:
@@ -150,6 +156,7 @@ class Recorder:
 
     def _log_tags(self, _: str, __: Declaration, data: Mapping[str, Any]) -> None:
         for key, value in data.items():
+            self.tags[key] = str(value)
             self._client.set_tag(self._run_id, key, str(value))
 
     def _log_arms(self, name: str, declaration: Declaration, data: Mapping[str, Any]) -> None:
