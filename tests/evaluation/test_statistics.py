@@ -91,7 +91,8 @@ def test_interval_covers_as_often_as_it_says():
 def test_interval_without_spread_or_values():
     rng = np.random.default_rng(0)
     assert bootstrap_interval(np.full(7, 0.25), rng) == (0.25, 0.25)
-    assert np.isnan(bootstrap_interval(np.array([1.0]), rng)).all()
+    for few in ([1.0], [1.0, 2.0], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]):
+        assert np.isnan(bootstrap_interval(np.array(few), rng)).all()
 
 
 def test_cases_of_a_subject_are_one_observation():

@@ -79,7 +79,7 @@ def test_one_subject_is_underpowered(complete: ReportInputs) -> None:
     nan = float("nan")
     answer, sentence, _ = judged(complete, p=None, p_holm=None, n_subjects=1, lower=nan, upper=nan)
     assert answer == "Underpowered"
-    assert "difference +0.020" in sentence
+    assert "difference +0.020, too few for an interval, 1 test" in sentence
 
 
 def test_a_table_that_went_through_a_file_says_the_same(complete: ReportInputs) -> None:

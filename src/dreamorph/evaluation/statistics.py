@@ -15,6 +15,8 @@ from scipy import stats
 
 #: With five subjects the smallest two-sided p-value is 1/16: no difference could be significant.
 FEWEST_SUBJECTS = 6
+#: Two subjects have three resamples, three have ten: no interval of 95 % can come of that.
+FEWEST_RESAMPLED = 4
 RESAMPLES = 5000
 #: Of every interval that is reported, and one minus the level of every test.
 CONFIDENCE = 0.95
@@ -111,11 +113,11 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Interval of the mean by resampling subjects, bias-corrected and accelerated.
 
-    Efron, JASA 1987. With few subjects such intervals are too narrow. Without spread it is the
-    mean itself; with fewer than two values it is NaN.
+    Efron, JASA 1987. With few subjects such intervals are too narrow, with fewer than
+    `FEWEST_RESAMPLED` there is none: it is NaN. Without spread it is the mean itself.
     """
     values = np.asarray(values, dtype=float)
-    if len(values) < 2:
+    if len(values) < FEWEST_RESAMPLED:
         return float("nan"), float("nan")
     if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return float(values.mean()), float(values.mean())

@@ -111,6 +111,12 @@ def signed(value: float | None) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
+def span(lower: float | None, upper: float | None) -> str:
+    """An interval of differences; nothing where there is none."""
+    ends = signed(lower), signed(upper)
+    return NOTHING if NOTHING in ends else " to ".join(ends)
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested parameters as (dotted name, value)."""
     rows: list[tuple[str, str]] = []

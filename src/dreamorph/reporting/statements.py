@@ -9,13 +9,14 @@ import pandas as pd
 from dreamorph.evaluation import CONFIDENCE, subject_means
 from dreamorph.hallucination.result import DOES_NOT_APPLY
 from dreamorph.reporting.inputs import DREAM, NETWORK_ARMS, RANDOM, ReportInputs
-from dreamorph.reporting.parts import signed
+from dreamorph.reporting.parts import signed, span
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import (
     CLAIMS,
     HIGHER_IS_BETTER,
     INTERVAL,
     METRIC_NAMES,
+    NOTHING,
     UNITS,
     VERDICT_WORDS,
 )
@@ -212,11 +213,12 @@ def _numbers(row: dict[str, Any], rival: str) -> str:
     if row["p"] is not None:
         value = _shown_p(row)
         p = f", p {'< 0.001' if value < 0.001 else f'= {value:.3f}'} (exact Wilcoxon, Holm)"
+    ends = span(row["lower"], row["upper"])
+    interval = "too few for an interval" if ends == NOTHING else f"{INTERVAL} {ends}"
     return (
         f"{name[:1].upper()}{name[1:]}{UNITS.get(metric, '')} {row['mean_first']:.3f} with"
         f" {shown}, {row['mean_second']:.3f} with {arm_name(rival)}: difference"
-        f" {signed(row['difference'])}, {INTERVAL} {signed(row['lower'])} to"
-        f" {signed(row['upper'])}{p}, {row['n_subjects']} test subjects."
+        f" {signed(row['difference'])}, {interval}{p}, {row['n_subjects']} test subjects."
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from dreamorph.evaluation import classification_metrics
 from dreamorph.reporting.figures import arms as figures
 from dreamorph.reporting.inputs import AVERAGED_ARMS, NETWORK_ARMS, ReportInputs
-from dreamorph.reporting.parts import Listed, listed, number, picture, signed
+from dreamorph.reporting.parts import Listed, listed, number, picture, signed, span
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import INTERVAL, METRIC_NAMES, NOTHING, UNITS
@@ -158,7 +158,7 @@ def _comparisons(inputs: ReportInputs) -> Listed:
                 METRIC_NAMES.get(metric, metric) + UNITS.get(metric, ""),
                 row["n_subjects"],
                 signed(row["difference"]),
-                f"{signed(row['lower'])} to {signed(row['upper'])}",
+                span(row["lower"], row["upper"]),
                 _p_value(row["p"]),
                 _p_value(row["p_holm"]),
                 row["note"],
