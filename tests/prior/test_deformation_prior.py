@@ -62,6 +62,13 @@ def test_low_rank_structure_is_preferred_to_noise() -> None:
     assert prior.log_density(own) > prior.log_density(foreign)
 
 
+def test_compactness_counts_no_more_modes_than_there_are() -> None:
+    few = DeformationPrior().fit(population(4), EXTENT)
+    named = {int(k.rpartition("_")[2]) for k in few.diagnostics if k.startswith("compactness")}
+    assert max(named) == len(few.mode_variances())
+    assert few.diagnostics[f"compactness_{max(named)}"] == pytest.approx(1.0)
+
+
 def test_members_that_share_nothing_over_a_distance_are_mixed_locally() -> None:
     """Each half of the grid deforms by itself, by one of a few patterns of its own."""
     left, right = (population(24, seed=seed, rank=6) for seed in (1, 2))

@@ -17,7 +17,8 @@ def diagnose(
     Returns:
         shrinkage: share of the variance given to the smooth residual.
         localisation_mm: over which the mixture of members varies; not there where it does not.
-        compactness_<k>: share of the members' variance that the first k modes carry.
+        compactness_<k>: share of the members' variance that the first k modes carry; k no more
+            than there are.
         unexplained: share of a left-out subject's deviation, in mm^2, outside the span of the
             others.
         gain: log density of left-out subjects' values beyond that of a smooth random field of the
@@ -31,8 +32,8 @@ def diagnose(
     result = {"shrinkage": chosen.best.shrinkage, "members": float(len(population.fields))}
     if math.isfinite(chosen.best.length_mm):
         result["localisation_mm"] = chosen.best.length_mm
-    for k in (1, 3, config.modes):
-        result[f"compactness_{k}"] = float(share[min(k, len(share)) - 1])
+    for k in sorted({min(k, len(share)) for k in (1, 3, config.modes)}):
+        result[f"compactness_{k}"] = float(share[k - 1])
     result["unexplained"] = _unexplained(population, config)
     smooth = chosen.scores[Candidate(math.inf, 1.0)]
     result["gain"] = (chosen.scores[chosen.best] - smooth) / chosen.values
