@@ -272,6 +272,14 @@ def test_manifest_overrides_the_folder(build, tmp_path, delimiter):
     assert listed(file).cases == listed(file.parent).cases == layout.cases
 
 
+def test_paths_of_a_manifest_may_have_been_written_on_windows(tmp_path):
+    scan = tmp_path / "imagesTr" / "scan.nii.gz"
+    scan.parent.mkdir()
+    scan.touch()
+    file = manifest(tmp_path / "manifest.csv", "case,image\na,imagesTr\\scan.nii.gz\n")
+    assert [case.image for case in listed(file).cases] == [str(scan)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -284,6 +292,7 @@ def test_manifest_overrides_the_folder(build, tmp_path, delimiter):
         ("case,image,subject\na,b,p\nc,d,\n", "column subject is filled in 1 of 2 rows"),
         ("case,image,subjct\na,b,p\n", "a column 'subjct', did you mean 'subject'"),
         ("case,image,splt\na,b,test\n", "did you mean 'split'"),
+        ("case,image,class\na,b,Nein\nc,d,nein\n", "'Nein' and 'nein' differ in capitals only"),
         ("case,image,labels\na,b,c\n", "did you mean 'label'"),
         ("case,image,subject\na,b,Doe, Jim\n", "line 2: more cells than columns"),
     ],

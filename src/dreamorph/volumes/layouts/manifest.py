@@ -35,6 +35,7 @@ def read(path: Path, config: CohortConfig) -> Layout:
                 f"{file}: column {column} is filled in {filled} of {len(rows)} rows; fill all or"
                 " none"
             )
+    _check_classes(file, sorted({row["class"] for row in rows}))
     cases = [
         CaseFiles(
             case=row["case"],
@@ -114,12 +115,25 @@ def _check_columns(file: Path, columns: Sequence[str]) -> None:
         logger.info("manifest: %d columns of other names are ignored", len(ignored))
 
 
+def _check_classes(file: Path, classes: Sequence[str]) -> None:
+    """Two spellings of one class would be learned as two."""
+    spelt: dict[str, str] = {}
+    for name in classes:
+        other = spelt.setdefault(name.casefold(), name)
+        if other != name:
+            raise CohortError(
+                f"manifest {file}: the classes {other!r} and {name!r} differ in capitals only;"
+                " write them alike, or give them names that differ"
+            )
+
+
 def _existing(manifest: Path, cell: str) -> str | None:
-    if not cell:
-        return None
-    file = Path(cell).expanduser()
-    file = file if file.is_absolute() else manifest.parent / file
-    return str(file) if file.is_file() else None
+    """The file of a cell, which Windows may have written; None where there is none."""
+    for written in dict.fromkeys((cell, cell.replace("\\", "/"))):
+        file = manifest.parent / Path(written).expanduser()
+        if written and file.is_file():
+            return str(file)
+    return None
 
 
 def _split(manifest: Path, line: int, cell: str, config: CohortConfig) -> str:
