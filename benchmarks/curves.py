@@ -44,7 +44,7 @@ def bootstrapped(values: pd.Series, rng: np.random.Generator) -> np.ndarray:
     means = []
     for _ in range(BOOTSTRAPS):
         picked = [draws[k] for k in rng.integers(len(draws), size=len(draws))]
-        means.append(np.mean([rng.choice(own, size=len(own)).mean() for own in picked]))
+        means.append(np.mean([_again(own, rng).mean() for own in picked]))
     return np.array(means)
 
 
@@ -88,9 +88,10 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
         return pd.DataFrame()
     own = scores[[RANDOM, arm]].dropna(subset=[RANDOM])
     rng = np.random.default_rng(0)
-    found = _worth(own, arm)
-    again = [_worth(_resampled(own, rng), arm) for _ in range(BOOTSTRAPS // 4)]
-    ns = own.index.get_level_values("labelled").unique()
+    ns = own.index.get_level_values("labelled").unique().sort_values().to_numpy()
+    seeds = _by_draw(own, ns)
+    found = _worth(_means(seeds, len(ns)), ns)
+    again = [_worth(_means(_resampled(seeds, rng), len(ns)), ns) for _ in range(BOOTSTRAPS // 4)]
     rows = []
     for labelled, (lead, reached) in found.items():
         shown = [f"{lead:+.4f}", _place(reached, ns)]
@@ -114,38 +115,66 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def _worth(scores: pd.DataFrame, arm: str) -> dict[int, tuple[float, float]]:
+#: Scores of one draw: at which place of the ns, then `(seeds, 2)` of random warps and an arm.
+Draw = list[tuple[int, np.ndarray]]
+
+
+def _by_draw(scores: pd.DataFrame, ns: np.ndarray) -> list[Draw]:
+    places = {n: place for place, n in enumerate(ns)}
+    return [
+        [(places[n], part.to_numpy(dtype=float)) for n, part in own.groupby(level="labelled")]
+        for _, own in scores.groupby(level="draw")
+    ]
+
+
+def _resampled(draws: list[Draw], rng: np.random.Generator) -> list[Draw]:
+    """Draws with replacement, each a new draw; within it and each n, its seeds."""
+    picked = _again(np.arange(len(draws)), rng)
+    return [[(place, _again(own, rng)) for place, own in draws[k]] for k in picked]
+
+
+def _again(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many of them, with replacement."""
+    return values[rng.integers(len(values), size=len(values))]
+
+
+def _means(draws: list[Draw], count: int) -> np.ndarray:
+    """Means over seeds, `(draws, count, 2)`; NaN where a draw has none."""
+    means = np.full((len(draws), count, 2), np.nan)
+    for row, draw in enumerate(draws):
+        for place, own in draw:
+            means[row, place] = _mean(own)
+    return means
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Over the first axis, of those that are there; NaN where none is."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=0)
+    total = np.where(there, values, 0.0).sum(axis=0)
+    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
+
+
+def _worth(means: np.ndarray, ns: np.ndarray) -> dict[int, tuple[float, float]]:
     """For each n the lead of an arm, and the n that random warps need: 0 or inf beyond the ends.
 
     NaN where the curve of the random warps does not rise.
     """
-    means = scores.groupby(level=["labelled", "draw"]).mean()
-    random = means[RANDOM].unstack("labelled")
-    leads = (means[arm] - means[RANDOM]).groupby(level="labelled").mean()
-    rises = random.diff(axis=1).mean().to_numpy()
-    heights = random.iloc[:, 0].mean() + np.cumsum(np.where(np.arange(len(rises)), rises, 0.0))
-    ns, curve = random.columns.to_numpy(dtype=float), np.maximum.accumulate(heights)
+    random, arm = means[..., 0], means[..., 1]
+    leads = _mean(arm - random)
+    heights = _mean(random[:, 0]) + np.cumsum(np.append(0.0, _mean(np.diff(random, axis=1))))
+    known, own = np.isfinite(heights), ns.astype(float)
+    own, curve = own[known], np.maximum.accumulate(heights[known])
     rising = np.diff(curve, prepend=-np.inf) > 0  # where it does not, its first n will do
-    ns, curve = ns[rising], curve[rising]
+    own, curve = own[rising], curve[rising]
     found = {}
-    for n, height in zip(random.columns, heights, strict=True):
-        score = height + leads[n]
+    for n, lead, height in zip(ns, leads, heights, strict=True):
+        score = height + lead
         if np.isfinite(score):
-            at = np.exp(np.interp(score, curve, np.log(ns), left=-np.inf, right=np.inf))
-            found[int(n)] = float(leads[n]), float(at) if len(ns) > 1 else np.nan
+            at = np.exp(np.interp(score, curve, np.log(own), left=-np.inf, right=np.inf))
+            found[int(n)] = float(lead), float(at) if len(own) > 1 else np.nan
     return found
-
-
-def _resampled(scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Draws with replacement, each a new draw; within it and each n, its seeds."""
-    draws = scores.index.get_level_values("draw")
-    picked = rng.choice(draws.unique().to_numpy(), size=draws.nunique())
-    parts = []
-    for number, draw in enumerate(picked):
-        own = scores[draws == draw].reset_index("draw", drop=True)
-        seeds = own.groupby(level="labelled").sample(frac=1, replace=True, random_state=rng)
-        parts.append(pd.concat({number: seeds}, names=["draw"]))
-    return pd.concat(parts)
 
 
 def _quantiles(places: np.ndarray) -> np.ndarray:
