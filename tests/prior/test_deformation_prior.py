@@ -1,5 +1,6 @@
 """The prior: what it learns from a population that is known."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,13 @@ def test_it_works_in_two_dimensions() -> None:
 def test_too_little_or_bad_input_is_refused(fields: torch.Tensor, message: str) -> None:
     with pytest.raises(PriorError, match=message):
         DeformationPrior().fit(fields, EXTENT)
+
+
+def test_what_nobody_shares_is_unexplained_and_what_all_share_is_not() -> None:
+    """Fields at right angles to each other, and fields in a plane."""
+    noise = torch.randn(6, 3 * math.prod(SHAPE), generator=torch.Generator().manual_seed(0))
+    apart = torch.linalg.qr(noise.T).Q.T.reshape(6, 3, *SHAPE)
+    assert DeformationPrior().fit(apart, EXTENT).diagnostics["unexplained"] == pytest.approx(1)
+    mixed = torch.randn(6, 2, generator=torch.Generator().manual_seed(1)) @ apart[:2].flatten(1)
+    plane = DeformationPrior().fit(mixed.reshape(apart.shape), EXTENT)
+    assert plane.diagnostics["unexplained"] == pytest.approx(0, abs=1e-6)

@@ -44,17 +44,18 @@ def diagnose(
 
 def _unexplained(population: Population, config: PriorConfig) -> float:
     """Mean over left-out fields of the squared length outside the span of those that stay."""
+    # as few coordinates as there are members, in which all lengths are the same
+    fields = torch.linalg.qr(population.fields.double().flatten(1).T, mode="r").R.T
     left_over = []
     for stay, out in folds(population.subjects, population.classes, config.folds):
+        # a mean of some that stay lies among them, so differences span all that deviations do
+        basis = torch.linalg.qr((fields[stay[1:]] - fields[stay[0]]).T).Q
         classes = [population.classes[row] for row in stay]
         for cls, rows in out.items():
             own = [row for row, c in zip(stay, classes, strict=True) if c == cls] or stay
-            mean = population.fields[own].mean(0)
-            basis = torch.linalg.qr((population.fields[stay] - mean).double().flatten(1).T).Q
-            for row in rows:
-                deviation = (population.fields[row] - mean).double().flatten()
-                outside = deviation - basis @ (basis.T @ deviation)
-                left_over.append(float(outside.square().sum() / deviation.square().sum()))
+            deviations = fields[rows] - fields[own].mean(0)
+            outside = deviations - (deviations @ basis) @ basis.T
+            left_over += (outside.square().sum(1) / deviations.square().sum(1)).tolist()
     return sum(left_over) / max(1, len(left_over))
 
 
