@@ -3,6 +3,7 @@
 from typing import Any
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -59,20 +60,22 @@ def test_classes_are_paired_within_and_joined_by_bridges() -> None:
 
 def test_a_small_budget_still_leaves_one_piece() -> None:
     plan = choose_pairs(range(30), [], [None] * 30, PairingConfig(labelled=40))
-    assert len(plan) == 10 + 2 * 25
+    assert 2 * 30 - 5 <= len(plan) <= 2 * 30
     assert nx.is_connected(nx.Graph(list(zip(plan.fixed, plan.moving, strict=True))))
 
 
-def test_no_volume_of_many_hangs_on_a_long_chain_or_on_one_other() -> None:
+def test_no_volume_of_many_is_known_much_worse_than_the_others() -> None:
     classes = ["a"] * 150 + ["b"] * 50
     plan = choose_pairs(range(200), [], classes, PairingConfig(labelled=500))
     assert len(plan) == 500 + 2
     graph = nx.Graph(list(zip(plan.fixed, plan.moving, strict=True)))
     for rows in (range(150), range(150, 200)):
         own = graph.subgraph(rows)
-        assert nx.diameter(own) <= 3
         # whoever is taken away, the others stay in one piece
         assert not list(nx.articulation_points(own))
+        # variance of a volume's place, in units of that of a pair: one of a chain has ever more
+        place = np.diag(np.linalg.pinv(nx.laplacian_matrix(own).toarray().astype(float)))
+        assert place.max() < 3 * place.mean()
 
 
 def test_one_labelled_volume_is_paired_with_every_other() -> None:

@@ -1,7 +1,7 @@
 """Which pairs of a cohort are registered."""
 
 from collections.abc import Sequence
-from itertools import combinations, cycle, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,8 @@ from pydantic import Field
 from dreamorph.config import Config
 from dreamorph.errors import CohortError
 
-#: Where not all pairs of a class can be registered, each volume is paired with `SPOKES` of `HUBS`
-#: others: with more than one, since one may register badly, or be held out while tuning.
-HUBS, SPOKES = 5, 2
+#: Where not all pairs can be registered, rings through all volumes of a class that are at least.
+RINGS = 2
 
 
 class PairingConfig(Config):
@@ -20,8 +19,8 @@ class PairingConfig(Config):
 
     Attributes:
         labelled: largest number of pairs between labelled volumes; all pairs of a class where it
-            allows, else each volume with two of a few hubs, whatever number that takes, and some
-            others at random.
+            allows, else each volume with its neighbours in two random rings, whatever number that
+            takes, and some others at random.
         per_unlabelled: labelled volumes that each unlabelled one is registered with.
         seed: of the choice.
     """
@@ -79,20 +78,18 @@ def _spread(
 ) -> list[tuple[int, int]]:
     """All pairs within groups, or `budget` of them, more if needed to join each group closely.
 
-    Every volume of a group is joined to some of its few hubs, and these to each other, so that no
-    two are more than three pairs apart: along a chain of pairs their errors would add up. Pairs
-    drawn at random take what is left of the budget.
+    Each group is joined by rings in random order, so that all volumes have partners enough and none
+    hangs on a single pair or at the end of a chain, along which errors would add up. Pairs drawn at
+    random take what is left of the budget.
     """
     within = [(i, j) for group in groups for i in group for j in group if i < j]
     if len(within) <= budget:
         return within
     joined: set[tuple[int, int]] = set()
     for group in groups:
-        order = [group[k] for k in generator.permutation(len(group))]
-        hubs = order[:HUBS]
-        turns = cycle(combinations(hubs, SPOKES))
-        spokes = [(hub, row) for row, own in zip(order[HUBS:], turns, strict=False) for hub in own]
-        joined |= {(min(pair), max(pair)) for pair in [*combinations(hubs, 2), *spokes]}
+        for _ in range(RINGS):
+            ring = [group[k] for k in generator.permutation(len(group))]
+            joined |= {(min(i, j), max(i, j)) for i, j in pairwise([*ring, ring[0]]) if i != j}
     order = [within[k] for k in generator.permutation(len(within))]
     rest = [pair for pair in order if pair not in joined]
     return [*joined, *rest[: max(0, budget - len(joined))]]
