@@ -161,6 +161,8 @@ def _worth(means: np.ndarray, ns: np.ndarray) -> dict[int, tuple[float, float]]:
 
     NaN where the curve of the random warps does not rise.
     """
+    there = np.isfinite(means[..., 0]).any(axis=0)  # a resample may lack some n
+    means, ns = means[:, there], ns[there]
     random, arm = means[..., 0], means[..., 1]
     leads = _mean(arm - random)
     heights = _mean(random[:, 0]) + np.cumsum(np.append(0.0, _mean(np.diff(random, axis=1))))

@@ -141,6 +141,17 @@ def test_ends_are_those_of_the_random_warps_where_an_arm_lacks_some() -> None:
     assert set(arms_of(1)) | {"dream"} == set(arms_of(3))
 
 
+def test_an_interval_does_not_rest_on_the_draws_of_another_n() -> None:
+    """Of six volumes there is one draw: resamples without it say as much of three and twelve."""
+    table = results(elastic=[0.5, 0.6, 0.7], dream=[0.52, 0.62, 0.72])
+    table["dice"] += 0.05 * (table["arm"] == "dream") * (table["draw"] - 1.5)
+    whole = worth(table[table["labelled"] != 6], "dream").set_index("n")
+    gap = worth(table[(table["labelled"] != 6) | (table["draw"] == 0)], "dream").set_index("n")
+    title = "dreams - random warps"
+    assert gap.loc[12, title] == whole.loc[12, title]
+    assert gap.loc[3, title] == whole.loc[3, title]
+
+
 def test_intervals_of_what_an_arm_is_worth_are_those_of_its_draws() -> None:
     table = results(elastic=[0.80, 0.82, 0.84], dream=[0.81, 0.83, 0.84])
     lucky = (table["draw"] % 2 == 1) & (table["arm"] == "dream")

@@ -63,5 +63,14 @@ def test_many_cases_of_few_subjects_are_underpowered():
     assert "underpowered" in found.detail
 
 
+def test_without_an_interval_nothing_is_said():
+    """Three subjects have none, however low the confidence that is asked for."""
+    config = AuditConfig(min_test_subjects=3, confidence=0.7)
+    found = baseline_first(net_evidence(dream=0.9, plain=0.8, subjects=3), config)
+    assert found.passed is None
+    assert "too few for an interval" in found.detail
+    assert "nan" not in found.detail
+
+
 def test_missing_arm_fails():
     assert baseline_first(replace(net_evidence(), arm="other"), CONFIG).passed is False

@@ -171,3 +171,9 @@ def test_what_nobody_shares_is_unexplained_and_what_all_share_is_not() -> None:
     mixed = torch.randn(6, 2, generator=torch.Generator().manual_seed(1)) @ apart[:2].flatten(1)
     plane = DeformationPrior().fit(mixed.reshape(apart.shape), EXTENT)
     assert plane.diagnostics["unexplained"] == pytest.approx(0, abs=1e-6)
+    # copies, the last ones, teach nothing more and hide nothing
+    deviations = apart - 0.3 * apart.mean(0)
+    once = DeformationPrior().fit(deviations, EXTENT).diagnostics["unexplained"]
+    subjects = [str(k) for k in range(6)] * 2
+    again = DeformationPrior().fit(torch.cat([deviations] * 2), EXTENT, subjects=subjects)
+    assert again.diagnostics["unexplained"] == pytest.approx(once)

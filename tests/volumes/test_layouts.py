@@ -276,8 +276,9 @@ def test_paths_of_a_manifest_may_have_been_written_on_windows(tmp_path):
     scan = tmp_path / "imagesTr" / "scan.nii.gz"
     scan.parent.mkdir()
     scan.touch()
-    file = manifest(tmp_path / "manifest.csv", "case,image\na,imagesTr\\scan.nii.gz\n")
-    assert [case.image for case in listed(file).cases] == [str(scan)]
+    text = "case,image\na,imagesTr\\scan.nii.gz\nb,~\\scan.nii.gz\n"
+    file = manifest(tmp_path / "manifest.csv", text)
+    assert [case.image for case in listed(file).cases] == [str(scan), None]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from dreamorph.evaluation.evaluate import (
 from dreamorph.evaluation.metrics import LabelAgreement, label_agreement
 from dreamorph.evaluation.statistics import (
     CONFIDENCE,
+    FEWEST_RESAMPLED,
     bootstrap_interval,
     compare_arms,
     holm,
@@ -22,6 +23,7 @@ from dreamorph.evaluation.statistics import (
 
 __all__ = [
     "CONFIDENCE",
+    "FEWEST_RESAMPLED",
     "EvaluationConfig",
     "LabelAgreement",
     "Scored",

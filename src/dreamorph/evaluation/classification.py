@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dreamorph.evaluation.statistics import CONFIDENCE
+from dreamorph.evaluation.statistics import CONFIDENCE, FEWEST_RESAMPLED
 
 #: Resamplings of the subjects.
 RESAMPLES = 2000
@@ -106,9 +106,9 @@ def _over_seeds(
 
 
 def _resamples(subjects: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows of resampled subjects; none where there is only one subject."""
+    """Rows of resampled subjects; none where they are too few for an interval."""
     names, codes = np.unique(subjects, return_inverse=True)
-    if len(names) < 2:
+    if len(names) < FEWEST_RESAMPLED:
         return []
     rows = [np.flatnonzero(codes == c) for c in range(len(names))]
     draws = rng.integers(len(names), size=(RESAMPLES, len(names)))

@@ -1,5 +1,6 @@
 """Check `baseline_first`: is the deep net needed at all?"""
 
+from dreamorph.evaluation.statistics import FEWEST_RESAMPLED
 from dreamorph.hallucination.comparisons import arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
@@ -29,7 +30,7 @@ def baseline_first(evidence: NetEvidence, config: AuditConfig) -> Finding:
         return Finding(found.mean, 0.0, RULE, found.n, False, found.problem)
     detail = f"{evidence.arm} - plain: {found} {evidence.metric}"
     level = 1 - config.confidence
-    needed = max(config.min_test_subjects, fewest_subjects(1, level))
+    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(1, level))
     if found.n < needed:
         why = f"underpowered: {found.n} test subjects, {needed} needed; {detail}"
         return Finding(found.mean, 0.0, RULE, found.n, None, why)

@@ -1,5 +1,6 @@
 """Results per subject and paired differences, for the checks of trained nets."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Difference:
 
     Attributes:
         mean: over subjects.
-        low, high: subject bootstrap interval of the mean.
+        low, high: subject bootstrap interval of the mean; NaN where they are too few for one.
         p: exact two-sided Wilcoxon signed-rank test.
         n: subjects.
         problem: why the two cannot be compared; '' if they can.
@@ -33,6 +34,8 @@ class Difference:
     problem: str = ""
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.mean:+.4f} (too few for an interval)"
         return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 

@@ -1,5 +1,6 @@
 """Check `dream_ablation`: does the learned prior beat chance?"""
 
+from dreamorph.evaluation.statistics import FEWEST_RESAMPLED
 from dreamorph.hallucination.comparisons import Difference, arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
@@ -39,7 +40,7 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
     detail = _describe(found, adjusted, evidence.arm)
     level = 1 - config.confidence
-    needed = max(config.min_test_subjects, fewest_subjects(len(found), level))
+    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(len(found), level))
     if random.n < needed:
         why = (
             f"underpowered: {random.n} test subjects, {needed} needed for {len(found)} "

@@ -8,6 +8,9 @@ from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.gaussian import MemberGaussian, folds, on_sites
 from dreamorph.prior.selection import Candidate, Chosen, Population
 
+#: Directions that carry less of the differences, relative to the largest one, are rounding.
+DEPENDENT = 1e-6
+
 
 def diagnose(
     population: Population, chosen: Chosen, whole: MemberGaussian, config: PriorConfig
@@ -49,7 +52,8 @@ def _unexplained(population: Population, config: PriorConfig) -> float:
     left_over = []
     for stay, out in folds(population.subjects, population.classes, config.folds):
         # a mean of some that stay lies among them, so differences span all that deviations do
-        basis = torch.linalg.qr((fields[stay[1:]] - fields[stay[0]]).T).Q
+        _, sizes, axes = torch.linalg.svd(fields[stay[1:]] - fields[stay[0]], full_matrices=False)
+        basis = axes[sizes > DEPENDENT * sizes.max()].T
         classes = [population.classes[row] for row in stay]
         for cls, rows in out.items():
             own = [row for row, c in zip(stay, classes, strict=True) if c == cls] or stay

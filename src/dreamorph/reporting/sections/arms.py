@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from dreamorph.evaluation import classification_metrics
+from dreamorph.evaluation import FEWEST_RESAMPLED, classification_metrics
 from dreamorph.reporting.figures import arms as figures
 from dreamorph.reporting.inputs import AVERAGED_ARMS, NETWORK_ARMS, ReportInputs
 from dreamorph.reporting.parts import Listed, listed, number, picture, signed, span
@@ -23,13 +23,15 @@ _WORST_TITLES = {
     "volume_ml": "predicted mL per label",
     "reference_ml": "reference mL per label",
 }
+_FEW = f"Fewer than {FEWEST_RESAMPLED} test subjects give no interval."
 _NO_CASES = "No test case was scored."
 _SCORES_CAPTION = {
     "segmentation": f"Large marks are means over test subjects, bars their {INTERVAL} (bootstrap"
-    " over subjects), small points single subjects, seeds and labels averaged.",
+    f" over subjects), small points single subjects, seeds and labels averaged. {_FEW}",
     "classification": f"Large marks are the scores over all test subjects, bars their {INTERVAL}"
     " (bootstrap over subjects). On the right every test subject is a point: the probability that"
-    " the arm gives to its true class, seeds averaged; beyond the dotted line it is recognised.",
+    " the arm gives to its true class, seeds averaged; beyond the dotted line it is recognised."
+    f" {_FEW}",
 }
 
 
@@ -50,7 +52,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             figures.differences(inputs),
             "Paired differences between arms with their intervals",
             f"Differences within the same subjects, each with its {INTERVAL}. An interval across"
-            " zero shows no difference.",
+            f" zero shows no difference. {_FEW}",
             kind="svg",
         ),
         "comparisons": _comparisons(inputs),
@@ -171,7 +173,7 @@ def _comparisons(inputs: ReportInputs) -> Listed:
     return listed(
         "Paired differences, first minus second; p of the exact Wilcoxon signed-rank test, and"
         " corrected for the number of comparisons (Holm). Subjects on whom both arms score the same"
-        " (tied) say nothing to the test and are left out of p.",
+        " (tied) say nothing to the test and are left out of p. " + _FEW,
         columns,
         rows,
         "No two arms were compared.",

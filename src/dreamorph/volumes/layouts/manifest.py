@@ -11,6 +11,7 @@ import csv
 import difflib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dreamorph.errors import CohortError
@@ -130,9 +131,10 @@ def _check_classes(file: Path, classes: Sequence[str]) -> None:
 def _existing(manifest: Path, cell: str) -> str | None:
     """The file of a cell, which Windows may have written; None where there is none."""
     for written in dict.fromkeys((cell, cell.replace("\\", "/"))):
-        file = manifest.parent / Path(written).expanduser()
-        if written and file.is_file():
-            return str(file)
+        with suppress(RuntimeError):  # the home of a user whom this machine does not know
+            file = manifest.parent / Path(written).expanduser()
+            if written and file.is_file():
+                return str(file)
     return None
 
 
