@@ -192,13 +192,23 @@ def _place(reached: float, ns: Collection[int]) -> str:
     return f"{reached:.1f}"
 
 
+def of_common_draws(scores: pd.Series) -> pd.Series:
+    """At every n, the draws that all arms have which are there at that n: others do not compare."""
+    arms = scores.groupby(level=["labelled", "draw"]).transform(_arms)
+    return scores[arms == arms.groupby(level="labelled").transform("max")]
+
+
+def _arms(own: pd.Series) -> int:
+    return int(own.index.get_level_values("arm").nunique())
+
+
 def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
-    """The curves, with bootstrap intervals, into a picture."""
-    scores = per_draw(results, measure)
+    """The curves of the draws that all arms have, with bootstrap intervals, into a picture."""
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     shown = [arm for arm in ARMS if arm in set(results["arm"]) and arm not in ("none", "gated")]
     shown = [arm for arm in shown if not arm.endswith("+atlas")]
+    scores = of_common_draws(per_draw(results[results["arm"].isin(shown)], measure))
     for place, arm in enumerate(shown):
         ns = sorted(scores.xs(arm, level="arm").index.get_level_values("labelled").unique())
         parts = [scores.loc[n, arm] for n in ns]

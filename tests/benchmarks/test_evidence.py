@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import draws, evidence
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import bootstrapped, per_draw, summary, worth
+from benchmarks.curves import bootstrapped, of_common_draws, per_draw, summary, worth
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
@@ -139,6 +139,20 @@ def test_ends_are_those_of_the_random_warps_where_an_arm_lacks_some() -> None:
     assert found[6].startswith("under 3")
     assert "dream" not in arms_of(1)
     assert set(arms_of(1)) | {"dream"} == set(arms_of(3))
+
+
+def test_curves_show_draws_that_all_arms_have() -> None:
+    """An arm that lacks the hard draws would look better for it."""
+    table = results(elastic=[0.5, 0.6], dream=[0.52, 0.62])
+    table["dice"] -= 0.1 * table["draw"]
+    lacks = (table["arm"] == "dream") & (table["labelled"] == 3) & (table["draw"] > 1)
+    scores = of_common_draws(per_draw(table[~lacks])).groupby(level=["labelled", "arm"])
+    means = scores.mean()
+    assert means[3, "dream"] - means[3, "elastic"] == pytest.approx(0.02)
+    assert means[3, "elastic"] == pytest.approx(0.45)
+    assert scores.size().to_dict() == {
+        (3, "dream"): 4, (3, "elastic"): 4, (6, "dream"): 8, (6, "elastic"): 8,
+    }  # fmt: skip
 
 
 def test_an_interval_does_not_rest_on_the_draws_of_another_n() -> None:
