@@ -9,9 +9,11 @@ import pytest
 
 from dreamorph.evaluation import CONFIDENCE
 from dreamorph.reporting import ReportInputs, render_report
+from dreamorph.reporting.inputs import Task
 from dreamorph.reporting.parts import Table
 from dreamorph.reporting.render import SECTIONS
 from dreamorph.reporting.sections import cohort as cohort_section
+from dreamorph.reporting.sections.making import build_limits
 
 BROKEN = "could not be drawn"
 
@@ -235,6 +237,18 @@ def test_pairs_set_aside_are_counted_by_reason(light: ReportInputs) -> None:
     assert "3 of 3 pairs were set aside" in text
     assert re.search(r"\(2 . folds in … voxels, 1 . similarity fell from … to …\)", text)
     assert "folds in 12 voxels" in text
+
+
+@pytest.mark.parametrize(("task", "expected"), [("segmentation", True), ("classification", False)])
+def test_limits_name_the_length_of_training(
+    light: ReportInputs, task: Task, expected: bool
+) -> None:
+    length = replace(light, task=task, parameters={"training": {"steps": 1234}})
+    limits = dict(build_limits(length)["limits"])
+    assert "1,234 steps" in limits["Length of training"]
+    assert ("hippocampus" in limits["Length of training"]) == expected
+    assert list(limits).index("Length of training") == list(limits).index("Numbers") + 1
+    assert "Length of training" not in dict(build_limits(light)["limits"])
 
 
 def test_parameters_of_earlier_runs_are_marked(light: ReportInputs) -> None:

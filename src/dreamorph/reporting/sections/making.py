@@ -5,7 +5,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.inputs import ReportInputs, Task
 from dreamorph.reporting.parts import Listed, flat, listed
 from dreamorph.reporting.wording import LIMITS, NOTHING
 
@@ -30,7 +30,21 @@ def build_limits(inputs: ReportInputs) -> dict[str, Any]:
             " here speaks of real patients."
         )
         limits.insert(0, ("Simulation", text))
+    if (steps := inputs.parameters.get("training", {}).get("steps")) is not None:
+        place = [title for title, _ in limits].index("Numbers") + 1
+        limits.insert(place, ("Length of training", _length_of_training(steps, inputs.task)))
     return {"limits": limits}
+
+
+def _length_of_training(steps: int, task: Task) -> str:
+    text = f"Every network was trained for {steps:,} steps."
+    if task == "segmentation":
+        text += (
+            " More may still gain: on three volumes of the public hippocampus set 2,100 steps came"
+            " farther than 700 by .012 Dice with random warps and by .005 with dreams, as much as"
+            " any way of warping leads another by there."
+        )
+    return f"{text} Another length (training.steps) may order the arms otherwise."
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
