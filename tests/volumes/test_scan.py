@@ -33,6 +33,26 @@ def test_a_missing_rule_is_warned_of(build, tmp_path, caplog):
     assert "counts as a subject of its own" in caplog.text
 
 
+@pytest.mark.parametrize("layout", ["msd", "nnunet", "manifest"])
+def test_sessions_of_a_bids_subject_are_one_subject_in_every_layout(
+    build, tmp_path, caplog, layout
+):
+    names = [f"sub-0{person}_ses-{session}" for person in (1, 2) for session in (1, 2)]
+    rows = ["case,image,label"]
+    for i, name in enumerate(names):
+        image = f"imagesTr/{name}{'_0000' if layout == 'nnunet' else ''}.nii.gz"
+        build.save(tmp_path / image, build.image(i))
+        build.save(tmp_path / f"labelsTr/{name}.nii.gz", build.label())
+        rows.append(f"{name},{image},labelsTr/{name}.nii.gz")
+    if layout == "manifest":
+        (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    found = scan(CohortConfig(path=tmp_path))
+    assert found.facts.layout == layout
+    assert found.cases["subject"].nunique() == 2
+    assert found.cases.groupby("subject").size().tolist() == [2, 2]
+    assert "counts as a subject of its own" not in caplog.text
+
+
 def test_patient_names_stay_in_the_key_table(build, tmp_path):
     for i, name in enumerate(("Doe_John", "Roe_Jane", "Poe_Jim")):
         build.save(tmp_path / f"{name}_image.nii.gz", build.image(i))

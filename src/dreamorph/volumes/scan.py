@@ -7,6 +7,7 @@ import re
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig, SubjectRule
 from dreamorph.volumes.layouts import read_layout
+from dreamorph.volumes.layouts.common import BIDS
 from dreamorph.volumes.naming import published_names
 from dreamorph.volumes.records import CASE_COLUMNS, CaseFiles, Scan, frame
 
@@ -31,7 +32,7 @@ def scan(config: CohortConfig) -> Scan:
         trusted=facts.names_are_codes,
         data_set=facts.data_set,
     )
-    alone = sum(case.subject is None for case in layout.cases)
+    alone = sum(case.subject is None and not BIDS.match(case.case) for case in layout.cases)
     if alone and config.subject.regex is None:
         logger.warning(
             "each of %d cases counts as a subject of its own; if a subject has several, set"
@@ -65,7 +66,8 @@ def _subject(case: CaseFiles, rule: SubjectRule) -> str | None:
     if case.subject is not None:
         return case.subject
     if rule.regex is None:
-        return case.case
+        bids = BIDS.match(case.case)
+        return bids.group(1) if bids else case.case
     match = re.search(rule.regex, case.case)
     group = match.group(1) if match else None
     if group is None or rule.cases_per_subject == 1:

@@ -12,6 +12,9 @@ from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.io import ENDINGS
 from dreamorph.volumes.records import Layout, Modality
 
+#: Beginning of a name after BIDS: subject, and session where there is one.
+BIDS = re.compile(r"^(sub-[A-Za-z0-9]+)(_ses-[A-Za-z0-9]+)?(?:_|$)")
+
 
 @dataclass(frozen=True)
 class LayoutReader:

@@ -17,7 +17,7 @@ from pathlib import Path
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.io import stem
-from dreamorph.volumes.layouts.common import LayoutReader, natural_key, nifti_files
+from dreamorph.volumes.layouts.common import BIDS, LayoutReader, natural_key, nifti_files
 from dreamorph.volumes.records import CaseFiles, Layout, LayoutFacts
 
 _LABEL = r"(?:labels?|seg|segmentations?|masks?|gt|dseg|roi|annotations?)"
@@ -28,7 +28,6 @@ _ROLE_FOLDER = re.compile(rf"^(?:{_LABEL}|{_IMAGE})(?:tr|ts)?$|^{_UNLABELLED}$",
 _UNLABELLED_FOLDER = re.compile(rf"^{_UNLABELLED}$", re.IGNORECASE)
 _LABEL_NAME = re.compile(rf"(?:^|[_. -]){_LABEL}$", re.IGNORECASE)
 _IMAGE_NAME = re.compile(rf"(?:^|[_. -])(?:{_IMAGE}|0000)$", re.IGNORECASE)
-_BIDS = re.compile(r"^(sub-[A-Za-z0-9]+)(_ses-[A-Za-z0-9]+)?(?:_|$)")
 
 
 def read(path: Path, config: CohortConfig) -> Layout:
@@ -104,7 +103,7 @@ def _own_folders(root: Path) -> set[Path]:
 
 def _key(file: Path, root: Path, is_label: bool, own_folders: set[Path]) -> tuple[str, str | None]:
     name = unicodedata.normalize("NFC", stem(file))  # some systems write é as two letters
-    bids = _BIDS.match(name)
+    bids = BIDS.match(name)
     if bids:
         return bids.group(1) + (bids.group(2) or ""), bids.group(1)
     if file.parent in own_folders:
