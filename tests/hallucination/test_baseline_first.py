@@ -40,6 +40,19 @@ def test_canary_an_interval_that_the_exact_test_does_not_confirm():
     assert "p = 0.0625; not better than plain" in found.detail
 
 
+def test_canary_the_recommended_network_is_worse_than_plain():
+    """The network that the run tells people to use has to be better, not only that of dreams."""
+    evidence = replace(
+        net_evidence(dream=0.86, plain=0.80, learned=0.70), judged_arms=("dream", "learned")
+    )
+    found = baseline_first(evidence, CONFIG)
+    assert found.passed is False
+    assert found.value == pytest.approx(-0.1, abs=0.005)
+    assert found.detail.endswith("not better than plain: learned")
+    better = net_evidence(dream=0.86, plain=0.80, learned=0.85)
+    assert baseline_first(replace(better, judged_arms=("dream", "learned")), CONFIG).passed
+
+
 def test_canary_nan_metric():
     evidence = net_evidence()
     cases = evidence.cases.copy()

@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamorph.hallucination.cohort_constraint import cohort_constraint
+from dreamorph.hallucination.cohort_constraint import _judge, cohort_constraint
+from dreamorph.hallucination.ranges import Outside
+from dreamorph.hallucination.statistics import rate_upper_bound
 from tests.hallucination.worlds import make_world, velocities, without_label
 
 
@@ -91,3 +93,25 @@ def test_classes_are_judged_apart(world):
     )
     assert found.passed is None
     assert "class a" in found.detail
+
+
+def test_canary_one_class_of_several_over_its_bound(world):
+    """A gate is not corrected for its parts: that would let each of them pass above its bound."""
+    bound = rate_upper_bound(2, 10, 0.95)
+    names = [f"s{i}" for i in range(30)]
+    rows = [i % world.evidence.reals.images.shape[0] for i in range(30)]
+    reals = replace(
+        world.evidence.reals,
+        images=world.evidence.reals.images[rows],
+        labels=world.evidence.reals.labels[rows],
+        masks=world.evidence.reals.masks[rows],
+        cases=names,
+        subjects=names,
+        classes=[f"c{i % 3}" for i in range(30)],
+    )
+    parts = {f"c{k}": Outside(share, 0.2, 10, bound) for k, share in enumerate((0.55, 0.1, 0.1))}
+    found = _judge(parts, reals, 90, world.config, "")
+    assert bound == pytest.approx(0.507, abs=1e-3)
+    assert found.passed is False
+    assert found.value == pytest.approx(55)
+    assert found.threshold == pytest.approx(100 * bound)

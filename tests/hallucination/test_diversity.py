@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,27 @@ def test_canary_copies_are_caught_where_real_subjects_are_compared_without_their
     assert "one source 1.000 (rule <= 0.900)" in found.detail
 
 
+@pytest.mark.parametrize("aligned", [0.9, 0.93, 0.99])
+def test_canary_copies_are_caught_where_real_subjects_overlap_nearly_as_much(world, aligned):
+    """A margin on top of the real overlap would allow any overlap there."""
+    evidence = replace(world.evidence, pairs=world.evidence.pairs.assign(dice_affine=aligned))
+    sources = evidence.dreams.source_index.tolist()
+    still = replace(evidence.dreams.transforms, velocity=None)
+    copies = replace(evidence, dreams=make_dreams(evidence.reals, sources, still))
+    assert diversity(evidence, world.config).passed
+    found = diversity(copies, world.config)
+    assert found.passed is False
+    assert f"one source 1.000 (rule <= {(1 + aligned) / 2:.3f})" in found.detail
+
+
+def test_canary_dreams_that_lost_what_real_subjects_have_in_common(world):
+    dreams = world.evidence.dreams
+    empty = replace(dreams, labels=torch.zeros_like(dreams.labels))
+    found = diversity(world.with_dreams(empty), world.config)
+    assert found.passed is False
+    assert "one source nan" in found.detail
+
+
 def test_the_overlap_without_pose_leaves_each_subject_out_once():
     pairs = pd.DataFrame(
         [("a", "b", 0.9), ("a", "c", 0.5), ("b", "c", 0.4), ("a", "a", 1.0), ("b", "d", None)],
@@ -90,6 +112,23 @@ def test_canary_copies_without_labels(world):
     assert "spread 0.000" in found.detail
     honest = make_dreams(reals, sources, world.evidence.dreams.transforms)
     assert diversity(replace(evidence, dreams=honest), world.config).passed
+
+
+@pytest.mark.parametrize("size", [0.1, 0.01, 0.001])
+def test_canary_warps_that_do_next_to_nothing(world, size):
+    """Relative to their size they differ as honest ones do."""
+    reals = replace(
+        world.evidence.reals, n_labels=0, labels=torch.zeros_like(world.evidence.reals.labels)
+    )
+    maps = world.evidence.dreams.transforms
+    faint = warps(size * maps.velocity)
+    sources = world.evidence.dreams.source_index.tolist()
+    evidence = replace(world.evidence, reals=reals, dreams=make_dreams(reals, sources, faint))
+    found = diversity(evidence, world.config)
+    assert found.passed is False
+    parts = dict(re.findall(r"(\w+) ([\d.]+) \(rule", found.detail))
+    assert float(parts["spread"]) > world.config.diversity_min_spread
+    assert float(parts["strength"]) < 3 * size
 
 
 def test_canary_one_source_only_in_all_dreams(world):

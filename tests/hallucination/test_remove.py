@@ -205,7 +205,7 @@ def test_canary_a_label_that_was_not_measured():
     both = pd.concat([table, table.assign(label=2, structure="other"), other])
     cases = evidence(table).cases
     trained = pd.concat([cases, cases[cases["arm"] == "dream"].assign(arm="learned")])
-    judged = replace(evidence(both, 2, removed_arms=("dream", "learned")), cases=trained)
+    judged = replace(evidence(both, 2, judged_arms=("dream", "learned")), cases=trained)
     assert remove(judged, CONFIG).detail == "not measured for learned, seed 0, label 2"
 
 
@@ -225,7 +225,7 @@ def test_canary_every_training_of_a_network_is_asked():
 
 def test_canary_a_network_without_test_results_cannot_be_told_to_be_measured():
     table = measure_removal(sees, volumes(), CONFIG, "other")
-    found = remove(evidence(table, removed_arms=("other",)), CONFIG)
+    found = remove(evidence(table, judged_arms=("other",)), CONFIG)
     assert found.passed is False
     assert found.detail == "not measured for other"
 
@@ -292,11 +292,11 @@ def test_the_worse_of_two_networks_decides_and_neither_may_be_missing():
     both = pd.concat([honest, liar])
     judged = ("dream", "elastic")
     assert remove(evidence(both), CONFIG).passed
-    found = remove(evidence(both, removed_arms=judged), CONFIG)
+    found = remove(evidence(both, judged_arms=judged), CONFIG)
     assert found.passed is False
     assert "elastic" in found.detail
     assert "dream" in found.detail
-    found = remove(evidence(honest, removed_arms=judged), CONFIG)
+    found = remove(evidence(honest, judged_arms=judged), CONFIG)
     assert found.passed is False
     assert found.detail == "not measured for elastic"
 
@@ -316,7 +316,7 @@ def test_structures_of_one_name_are_judged_apart():
 def _of_all(table: pd.DataFrame, evidence) -> pd.DataFrame:
     """The same measurements for every network that is asked."""
     seeds = evidence.cases.groupby("arm")["seed"].unique()
-    return pd.concat([table.assign(arm=a, seed=s) for a in evidence.removed_arms for s in seeds[a]])
+    return pd.concat([table.assign(arm=a, seed=s) for a in evidence.judged_arms for s in seeds[a]])
 
 
 def test_few_shams_are_too_few_controls():

@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from scipy import stats
 
 from dreamorph.hallucination.statistics import (
     fewest_subjects,
     holm,
-    rate_excess_p,
     rate_upper_bound,
 )
 
@@ -30,9 +28,3 @@ def test_upper_bound_of_no_event_is_the_rule_of_three():
     assert rate_upper_bound(0, 100, 0.95) == pytest.approx(1 - 0.05 ** (1 / 100))
     assert rate_upper_bound(3, 3, 0.95) == 1.0
     assert np.isnan(rate_upper_bound(0, 0, 0.95))
-
-
-def test_p_and_bound_are_two_sides_of_one_rule():
-    bound = rate_upper_bound(2, 14, 0.95)
-    assert rate_excess_p(bound, 2, 14) == pytest.approx(0.05)
-    assert rate_excess_p(bound, 2, 14) == pytest.approx(stats.binom.cdf(2, 14, bound))

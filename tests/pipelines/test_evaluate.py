@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from dreamorph.baselines.atlas import FusionConfig
 from dreamorph.evaluation import EvaluationConfig, Scored, evaluate_segmentation
+from dreamorph.hallucination import AuditConfig, NetEvidence
+from dreamorph.hallucination.dream_ablation import dream_ablation
 from dreamorph.pipelines.evaluate.nodes import _plain_keys, collect_scores
 
 
@@ -29,6 +32,36 @@ def test_an_arm_that_rightly_draws_nothing_is_compared_with_one_that_does_not() 
     assert (row["mean_first"], row["mean_second"]) == (1.0, 0.5)
     # the table of cases says that there was nothing to measure
     assert cases["dice"].isna().sum() == 4
+
+
+def test_the_claim_that_dreams_helped_has_one_p_value_in_table_and_check() -> None:
+    """However many other comparisons stand in the table."""
+    arms = {"none": 0.7, "classic": 0.8, "elastic": 0.81, "learned": 0.82, "dream": 0.84}
+    averages = {"elastic+atlas": 0.81, "learned+atlas": 0.82, "dream+atlas": 0.83, "atlas": 0.75}
+    generator = np.random.default_rng(0)
+    rows = [
+        [arm, 0, f"c{subject}", f"s{subject}", 1, mean + generator.normal(0, 0.003), 1.0, 1.0]
+        for arm, mean in (arms | averages).items()
+        for subject in range(8)
+    ]
+    names = ["arm", "seed", "case", "subject", "label", "dice", "volume_ml", "reference_ml"]
+    table = pd.DataFrame(rows, columns=names).assign(
+        label_name="organ", hd95_mm=1.0, surface_dice=1.0
+    )
+    item = {"one": {"rows": table.to_dict("list")}}
+    cohort = SimpleNamespace(n_labels=1, class_names=[])
+    cases, comparisons, _, _ = collect_scores(cohort, item, {}, EvaluationConfig())  # type: ignore[arg-type]
+    row = comparisons.set_index(["first", "second"]).loc[("dream", "elastic")]
+    networks = cases[cases["arm"].isin(list(arms))]
+    plain = cases[cases["arm"] == "atlas"]
+    checked = dream_ablation(NetEvidence(networks, plain, None, 1), AuditConfig())
+    assert row["p"] == pytest.approx(2 / 2**8)
+    assert row["p_holm"] == pytest.approx(4 * row["p"])
+    assert checked.passed
+    assert "dream - elastic: +0.0" in checked.detail
+    assert f"p = {row['p_holm']:.3g}" in checked.detail
+    against_plain = comparisons.set_index(["first", "second"]).loc[("learned", "atlas")]
+    assert against_plain["p_holm"] == against_plain["p"]
 
 
 def test_a_corrected_label_file_is_scored_again_though_the_common_grid_does_not_show_it() -> None:

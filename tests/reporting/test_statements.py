@@ -208,6 +208,27 @@ def test_a_plain_method_that_is_ahead_of_the_recommended_network_is_named(
     assert "needs no network" not in found(1.0)[0]
 
 
+def test_the_plain_method_is_ahead_by_the_means_that_arms_are_compared_by(
+    complete: ReportInputs,
+) -> None:
+    """Where a label is rightly absent all score alike, instead of leaving the case out."""
+    scores = {"atlas": (0.82, 0.52, 0.82), "dream": (0.80, 0.554, 0.81)}
+    rows = []
+    for arm, (bone, tumour, bone_alone) in scores.items():
+        for k in range(8):
+            has = k < 4
+            rows.append([arm, f"c{k}", f"s{k}", 1, "bone", bone if has else bone_alone, 9, 9])
+            rows.append([arm, f"c{k}", f"s{k}", 2, "tumour", tumour if has else None, has, has])
+    names = ["arm", "case", "subject", "label", "label_name", "dice", "volume_ml", "reference_ml"]
+    cases = pd.DataFrame(rows, columns=names).assign(seed=0)
+    raw = cases.groupby(["arm", "case"])["dice"].mean().groupby("arm").mean()
+    assert raw["atlas"] > raw["dream"]
+    choice = {"recommended_arm": "dream", "choice_reason": "no lead", "elastic_energy": 4.0}
+    statement = recommendation(replace(complete, choice=choice, cases=cases))
+    assert statement is not None
+    assert "needs no network" not in statement.sentence
+
+
 def test_nothing_is_recommended_where_nothing_was_chosen(complete: ReportInputs) -> None:
     assert recommendation(complete) is None
     choice = {"recommended_arm": "none chosen", "choice_reason": "", "elastic_energy": 1.0}

@@ -86,6 +86,8 @@ class AuditConfig(Config):
     diversity_pairs: int = Field(default=60, ge=10)
     diversity_ssim_margin: float = Field(default=0.05, ge=0)
     diversity_overlap_margin: float = Field(default=0.1, ge=0)
+    diversity_min_strength: float = Field(default=0.25, ge=0)
+    """Least range of log det J within a dream, as a share of that of registered real pairs."""
     diversity_coverage_margin: float = Field(default=0.25, ge=0)
     diversity_min_spread: float = Field(default=0.25, ge=0)
     """Without labels: least RMS difference of two dreams' displacements from one source, as a share

@@ -4,12 +4,15 @@ Two dreams of one source share its texture, so images are compared between diffe
 shape, however, comes from the prior: the labels of any two dreams should overlap no more than those
 of two real subjects, over the labels that both of a pair have. Dreams of one source share its pose,
 so they are held against real subjects whose pose and size an affine registration has taken away.
-Coverage asks whether each real subject has dreams *of other subjects* in its neighbourhood; its own
-dreams do not count, so that copies of the sources cover nothing.
+Coverage asks whether each real subject has dreams *of other subjects* in its neighbourhood. Copies
+of other subjects lie in it as well, so it finds a prior that collapsed and no copies: these overlap
+one another more than real subjects do, and stretch and shrink next to nothing, which registered
+real pairs do not (strength).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ import torch
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import DreamEvidence, Reals
 from dreamorph.hallucination.features import population_features, resampled_once
+from dreamorph.hallucination.jacobian_envelope import finite_jacobians
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding
 from dreamorph.hallucination.similarity import label_overlap, ms_ssim
@@ -56,7 +60,10 @@ class Part:
 )
 def diversity(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     """Similarity of images and of labels, and coverage, against real-against-real."""
-    rule = "<= real + margin; label overlap <= real + margin; coverage >= expected - margin"
+    rule = (
+        "<= real + margin, at most halfway to identity; label overlap likewise; coverage >= "
+        "expected - margin; range of log det J >= a share of real pairs'"
+    )
     dreams, subjects = evidence.dreams, evidence.source_subjects
     reals = resampled_once(evidence.reals, config.seed)
     n, n_subjects = len(subjects), len(set(reals.subjects))
@@ -70,8 +77,9 @@ def diversity(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     span = _span(reals)
     real_ssim = _ssim(reals.images, reals.masks, real_pairs, span)
     dream_ssim = float(_ssim(dreams.images, dreams.masks, apart, span).mean())
-    limit = _real_limit(real_ssim, real_pairs, reals.subjects) + config.diversity_ssim_margin
-    parts = [Part("MS-SSIM", dream_ssim, limit, True)]
+    real_mean = _real_limit(real_ssim, real_pairs, reals.subjects)
+    limit = _raised(real_mean, config.diversity_ssim_margin)
+    parts = [Part("MS-SSIM", dream_ssim, limit, True), _strength(evidence, config)]
     if reals.n_labels:
         parts += _overlaps(evidence, reals, (real_pairs, apart, together), config)
     elif together:
@@ -91,15 +99,49 @@ def _overlaps(
 ) -> list[Part]:
     real_pairs, apart, together = pairs
     real = _overlap(reals.labels, real_pairs, reals.n_labels)
-    limit = _real_limit(real, real_pairs, reals.subjects) + config.diversity_overlap_margin
-    aligned = _aligned_limit(evidence.pairs)
-    posed = limit if np.isnan(aligned) else max(limit, aligned + config.diversity_overlap_margin)
+    margin = config.diversity_overlap_margin
+    limit = _raised(_real_limit(real, real_pairs, reals.subjects), margin)
+    posed = float(np.fmax(limit, _raised(_aligned_limit(evidence.pairs), margin)))
     labels = evidence.dreams.labels
-    return [
-        Part(f"label overlap, {name}", float(found.mean()), bound, True)
-        for name, chosen, bound in (("two sources", apart, limit), ("one source", together, posed))
-        if len(found := _known(_overlap(labels, chosen, reals.n_labels)))
-    ]
+    parts = []
+    for name, chosen, bound in (("two sources", apart, limit), ("one source", together, posed)):
+        found = _known(_overlap(labels, chosen, reals.n_labels))
+        if len(found):
+            parts.append(Part(f"label overlap, {name}", float(found.mean()), bound, True))
+        elif chosen and not np.isnan(bound):  # real ones have labels in common, dreams none
+            parts.append(Part(f"label overlap, {name}", float("nan"), bound, True))
+    return parts
+
+
+def _raised(real: float, margin: float) -> float:
+    """What dreams may come to: some more than real ones, never so much that copies would do."""
+    return min(real + margin, (1 + real) / 2)
+
+
+def _strength(evidence: DreamEvidence, config: AuditConfig) -> Part:
+    """How far log det J ranges in a dream, against registered pairs; the median of each.
+
+    Warps that do next to nothing are as unlike one another as strong ones, relative to their size:
+    only what real pairs show says what is little.
+    """
+    ranges = [found.log_max - found.log_min for found in evidence.foldings]
+    pairs = finite_jacobians(evidence.pairs)
+    real = (pairs["log_jacobian_max"] - pairs["log_jacobian_min"]).to_numpy(float)
+    owners = list(zip(pairs["fixed_subject"], pairs["moving_subject"], strict=True))
+    medians = _without_each(real, owners, np.median)
+    least = config.diversity_min_strength * min(medians, default=float("nan"))
+    return Part("strength", float(np.median(ranges)), least, False)
+
+
+def _without_each(
+    values: np.ndarray,
+    owners: Sequence[tuple[str, ...]],
+    middle: Callable[[np.ndarray], np.floating[Any]],
+) -> list[float]:
+    """A mean or median of what is left when any one subject's values are left out."""
+    subjects = sorted({subject for pair in owners for subject in pair})
+    kept = [np.array([subject not in pair for pair in owners]) for subject in subjects]
+    return [float(middle(values[keep])) for keep in kept if keep.any()]
 
 
 def _aligned_limit(pairs: pd.DataFrame) -> float:
@@ -111,12 +153,7 @@ def _aligned_limit(pairs: pd.DataFrame) -> float:
     ]
     values = known["dice_affine"].to_numpy(float)
     owners = list(zip(known["fixed_subject"], known["moving_subject"], strict=True))
-    means = [
-        values[[subject not in pair for pair in owners]].mean()
-        for subject in {s for pair in owners for s in pair}
-        if any(subject not in pair for pair in owners)
-    ]
-    return float(max(means, default=float("nan")))
+    return max(_without_each(values, owners, np.mean), default=float("nan"))
 
 
 def _spread(evidence: DreamEvidence, pairs: Pairs) -> float:

@@ -158,11 +158,11 @@ class NetEvidence:
             (`evaluation.with_absent_labels`).
         baseline: the plain baseline on the same cases: case, subject, label and the metric.
         removal: what `measure_removal` returned for every label and every training of every arm of
-            `removed_arms`; None fails, and so does one that is missing.
+            `judged_arms`; None fails, and so does one that is missing.
         metric: column to compare, higher is better (dice, balanced_accuracy).
         arm: the arm that is judged; `random_arm`: random warps.
-        removed_arms: whose networks were shown images without the structure: the judged arm, and
-            the one whose network is to be used.
+        judged_arms: whose networks are held against the plain baseline and were shown images
+            without the structure: the judged arm, and the one whose network is to be used.
         n_labels: labels without background.
     """
 
@@ -173,4 +173,4 @@ class NetEvidence:
     metric: str = "dice"
     arm: str = "dream"
     random_arm: str = "elastic"
-    removed_arms: tuple[str, ...] = ("dream",)
+    judged_arms: tuple[str, ...] = ("dream",)

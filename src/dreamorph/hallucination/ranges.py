@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamorph.hallucination.statistics import rate_excess_p, rate_upper_bound
+from dreamorph.hallucination.statistics import rate_upper_bound
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,12 @@ class Outside:
         reals: mean over real subjects of their share outside.
         n_subjects: how many real subjects that mean rests on.
         bound: upper confidence bound of the real rate.
-        p: chance of a real rate so low if reals truly fell outside as often as the dreams do.
     """
 
     dreams: float
     reals: float
     n_subjects: int
     bound: float
-    p: float
 
 
 def outside_rates(
@@ -73,8 +71,7 @@ def outside_rates(
     rate = float(np.mean(real_rates)) if n else float("nan")
     share = float(np.mean(flags)) if flags else float("nan")
     bound = rate_upper_bound(rate * n, n, confidence) if n else float("nan")
-    p = rate_excess_p(share, rate * n, n) if n else float("nan")
-    return Outside(share, rate, n, bound, p)
+    return Outside(share, rate, n, bound)
 
 
 def limits_of(rows: np.ndarray, percentiles: tuple[float | None, float]) -> np.ndarray:

@@ -110,7 +110,7 @@ def remove(evidence: NetEvidence, config: AuditConfig) -> Finding:
     if table is None or (missing := _not_measured(evidence, table)):
         why = "not measured" if table is None else f"not measured for {'; '.join(missing)}"
         return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
-    judged = table[table["arm"].isin(evidence.removed_arms)]
+    judged = table[table["arm"].isin(evidence.judged_arms)]
     several = judged["seed"].nunique() > 1
     found = [
         (f"{arm}{f' (seed {seed})' if several else ''}, {name}", _one_structure(part, config))
@@ -127,7 +127,7 @@ def _not_measured(evidence: NetEvidence, table: pd.DataFrame) -> list[str]:
     """Networks, or labels of some training of one, that have no row."""
     measured = set(zip(table["arm"], table["seed"], table["label"], strict=True))
     lacking = []
-    for arm in evidence.removed_arms:
+    for arm in evidence.judged_arms:
         seeds = sorted(set(evidence.cases.loc[evidence.cases["arm"] == arm, "seed"]))
         if not seeds or arm not in set(table["arm"]):
             lacking.append(arm)

@@ -34,18 +34,6 @@ def rate_upper_bound(count: float, n: int, confidence: float) -> float:
     return float(special.betaincinv(count + 1, n - count, confidence))
 
 
-def rate_excess_p(rate: float, count: float, n: int) -> float:
-    """Chance of so few as `count` among `n` real subjects if their true rate were `rate`.
-
-    The test whose acceptance region is `rate <= rate_upper_bound(count, n, 1 - p)`.
-    """
-    if n < 1 or not np.isfinite(rate):
-        return float("nan")
-    if count >= n or rate <= 0:
-        return 1.0
-    return float(1 - special.betainc(count + 1, n - count, min(rate, 1.0)))
-
-
 def leave_out_groups(
     statistic: Callable[[np.ndarray], float], groups: Sequence[str]
 ) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from dreamorph.evaluation import CONFIDENCE, subject_means
+from dreamorph.evaluation import CONFIDENCE, subject_means, with_absent_labels
 from dreamorph.hallucination.result import DOES_NOT_APPLY
 from dreamorph.reporting.inputs import DREAM, NETWORK_ARMS, RANDOM, ReportInputs
 from dreamorph.reporting.parts import signed, span
@@ -68,7 +68,7 @@ def best_baseline(inputs: ReportInputs) -> str | None:
     metric = next((m for m in _PRIMARY if m in inputs.cases), None)
     if len(baselines) < 2 or metric is None:
         return baselines[0] if baselines else None
-    means = subject_means(inputs.cases, metric)[baselines].mean()
+    means = _means(inputs, metric)[baselines].mean()
     return str(means.idxmax()) if means.notna().any() else baselines[0]
 
 
@@ -103,7 +103,7 @@ def recommendation(inputs: ReportInputs) -> Statement | None:
     plain = best_baseline(inputs)
     metric = next((m for m in _PRIMARY if m in inputs.cases), None)
     if plain is not None and metric is not None:
-        means = subject_means(inputs.cases, metric).reindex(columns=[plain, arm]).dropna().mean()
+        means = _means(inputs, metric).reindex(columns=[plain, arm]).dropna().mean()
         if means[plain] > means[arm]:
             text += (
                 f" But {arm_name(plain)}, which needs no network, is ahead of it on the test"
@@ -152,6 +152,12 @@ def claims(inputs: ReportInputs) -> str:
         return ""
     open_claims = "; ".join(f"{CLAIMS.get(name, name)} ({name})" for name in names)
     return f"This run does not show {open_claims}."
+
+
+def _means(inputs: ReportInputs, metric: str) -> pd.DataFrame:
+    """Means per subject and arm as the comparisons take them: a label rightly absent counts."""
+    known = {"dice", "reference_ml", "volume_ml"} <= set(inputs.cases)
+    return subject_means(with_absent_labels(inputs.cases) if known else inputs.cases, metric)
 
 
 def _comparison(table: pd.DataFrame, rival: str, arm: str = DREAM) -> dict[str, Any] | None:

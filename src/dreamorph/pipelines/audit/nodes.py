@@ -106,7 +106,7 @@ def audit_nets(
         removal=None if removal.empty else removal,
         n_labels=cohort.n_labels,
         metric="dice" if segmentation else "balanced_accuracy",
-        removed_arms=_judged(choice),
+        judged_arms=_judged(choice),
     )
     return run_checks("nets", evidence, audit)
 

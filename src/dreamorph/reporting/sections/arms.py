@@ -172,8 +172,10 @@ def _comparisons(inputs: ReportInputs) -> Listed:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return listed(
         "Paired differences, first minus second; p of the exact Wilcoxon signed-rank test, and"
-        " corrected for the number of comparisons (Holm). Subjects on whom both arms score the same"
-        " (tied) say nothing to the test and are left out of p. " + _FEW,
+        " corrected for the number of comparisons (Holm): dreams against other networks, other"
+        " networks among themselves, and averages, each of these together; against a plain method"
+        " every network by itself. Subjects on whom both arms score the same (tied) say nothing to"
+        " the test and are left out of p. " + _FEW,
         columns,
         rows,
         "No two arms were compared.",
