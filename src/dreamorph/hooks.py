@@ -20,6 +20,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import BaseModel
 
+from dreamorph.pipelines.common import Items
+from dreamorph.pipelines.ingest.nodes import check_origin, is_simulated, of_simulated
 from dreamorph.tracking.anonymous import anonymise
 from dreamorph.tracking.declared import Recorder
 from dreamorph.tracking.failures import check_parameters, one_line, scrub
@@ -27,6 +29,7 @@ from dreamorph.tracking.metrics import log_params
 from dreamorph.tracking.parameters import columns
 from dreamorph.tracking.places import follow
 from dreamorph.tracking.processes import git_commit, process_tags, reap
+from dreamorph.volumes.config import CohortConfig
 
 # The plugin's classes are of an older style; MLflow complains about one of them past every filter.
 with warnings.catch_warnings(record=True):
@@ -158,6 +161,7 @@ class TrackingHook(MlflowHook):
         self.recorder = Recorder(client, self.run_id, catalog)
         with self._failing_run():
             self.recorder.declare(pipeline.datasets())
+            patients = self._patients(pipeline, catalog)
         known = client.get_run(self.run_id).data.tags
         mlflow.set_tags(
             {
@@ -165,7 +169,7 @@ class TrackingHook(MlflowHook):
                 VERDICT: known.get(VERDICT, UNDECIDED),
                 COMMIT: self.commit,
                 "study": self.study,
-                "patients": self._patients(catalog),
+                "patients": patients,
                 **({EARLIER: ", ".join(earlier)} if earlier else {}),
                 **process_tags(),
             }
@@ -248,11 +252,22 @@ class TrackingHook(MlflowHook):
             raise
 
     @staticmethod
-    def _patients(catalog: DataCatalog) -> str:
-        """Whether the volumes are of real or of simulated patients."""
+    def _patients(pipeline: Pipeline, catalog: DataCatalog) -> str:
+        """Whether the volumes are of real or of simulated patients.
+
+        Raises CohortError where a run of later steps alone names another cohort than the one that
+        the study's results are of.
+        """
         cohort = catalog.load("parameters").get("cohort") if "parameters" in catalog else None
-        known = cohort.model_dump() if isinstance(cohort, BaseModel) else cohort or {}
-        return "real" if known.get("path") or known.get("manifest") else "simulated"
+        known = CohortConfig.model_validate(
+            cohort.model_dump() if isinstance(cohort, BaseModel) else cohort or {}
+        )
+        origin: Items = {}
+        if catalog.exists("origin_before") and "origin" not in pipeline.all_outputs():
+            origin = catalog.load("origin_before")
+        if not is_simulated(known):
+            check_origin(known, origin)
+        return "simulated" if of_simulated(known, origin) else "real"
 
     @staticmethod
     def _announce(recorder: Recorder, ends: Iterable[str]) -> None:

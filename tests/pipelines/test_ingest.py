@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline, node
 
 from dreamorph.datasets import AtomicStore
 from dreamorph.errors import CohortError
-from dreamorph.pipelines.ingest.nodes import check_origin, note_origin
+from dreamorph.hooks import TrackingHook
+from dreamorph.pipelines.ingest.nodes import check_origin, note_origin, of_simulated
 from dreamorph.training.tuning import TuningConfig, check_counted
 from dreamorph.volumes.config import CohortConfig
 
@@ -40,6 +43,30 @@ def test_the_same_cohort_goes_on(
     monkeypatch.chdir(tmp_path)
     origin.save(note_origin(at("study"), {}))
     check_origin(at(tmp_path / "study"), origin.load())
+
+
+def test_a_later_step_alone_knows_whose_results_it_builds_on(origin: AtomicStore) -> None:
+    """Its parameters may name the study and not the cohort."""
+    assert not of_simulated(at(None), origin.load())
+    assert of_simulated(at(None), note_origin(at(None), {}))
+    assert of_simulated(at(None), {})
+    assert not of_simulated(at("/a/nifti"), {})
+
+
+def test_a_run_of_later_steps_is_tagged_with_whose_results_it_builds_on(
+    origin: AtomicStore,
+) -> None:
+    def patients(cohort: CohortConfig, *made: str) -> str:
+        catalog = DataCatalog({"origin_before": origin})
+        catalog["parameters"] = {"cohort": cohort}
+        steps = Pipeline([node(lambda: None, None, name, name=name) for name in made])
+        return TrackingHook._patients(steps, catalog)
+
+    assert patients(at(None), "arms") == "real"
+    assert patients(at("/a/nifti"), "arms") == "real"
+    assert patients(at(None), "origin", "arms") == "simulated"
+    with pytest.raises(CohortError, match="of a cohort in another place"):
+        patients(at("/b/nifti"), "arms")
 
 
 def test_no_place_is_kept_in_clear(origin: AtomicStore) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from dreamorph.datasets import AtomicStore, RecordDataset
 from dreamorph.parameters import Parameters
+from dreamorph.pipelines.ingest.nodes import note_origin
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN, plan_arms
 from dreamorph.pipelines.tune import folds as module
 from dreamorph.pipelines.tune.folds import Folds, Settings, shortened
@@ -18,6 +19,7 @@ from dreamorph.pipelines.tune.nodes import choose_warps, plan_tuning
 from dreamorph.prior import DeformationPrior
 from dreamorph.training import TrainedArm
 from dreamorph.training.tuning import COLUMNS, TuningConfig
+from dreamorph.volumes.config import CohortConfig
 from tests.pipelines.conftest import ROOT, Workplace
 
 
@@ -189,12 +191,12 @@ def test_simulated_patients_are_not_tuned_on_unless_asked(finished: Workplace) -
     cohort, pair_table = (load(finished.root, name) for name in ("cohort", "pair_table.csv"))
     prior = type("Prior", (), {"fingerprint": "known"})()
 
-    def plan(source: dict, folds: int | None) -> pd.DataFrame:
+    def plan(source: dict, folds: int | None, origin: dict | None = None) -> pd.DataFrame:
         tuning = p.tuning.model_copy(update={"folds": folds})
         config = p.cohort.model_copy(update=source)
         return plan_tuning(
-            cohort, prior, pair_table, config, tuning, p.training, p.affine_warps,
-            p.elastic_warps, p.dreaming, p.audit,
+            cohort, prior, pair_table, config, origin or {}, tuning, p.training,
+            p.affine_warps, p.elastic_warps, p.dreaming, p.audit,
         )  # fmt: skip
 
     assert plan({}, None).empty
@@ -202,6 +204,10 @@ def test_simulated_patients_are_not_tuned_on_unless_asked(finished: Workplace) -
     assert plan({}, 2)["fold"].nunique() == 2
     assert plan({"path": Path("study")}, 0).empty
     assert plan({}, 2)["key"].is_unique
+    # a run of this step alone may name the study only: what ingest noted says whose it is
+    real = note_origin(CohortConfig(path=Path("study")), {})
+    assert plan({}, None, real)["fold"].nunique() == 3
+    assert plan({}, None, note_origin(p.cohort, {})).empty
 
 
 def test_without_scores_random_warps_stay_as_given() -> None:
@@ -318,7 +324,7 @@ def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> N
     p = parameters()
     cohort, pair_table = (load(finished.root, name) for name in ("cohort", "pair_table.csv"))
 
-    def plan(**change: object) -> set[str]:
+    def plan(labels: dict[int, str] | None = None, **change: object) -> set[str]:
         named = {
             "tuning": p.tuning.model_copy(update={"folds": 3}), "training": p.training,
             "affine": p.affine_warps, "elastic": p.elastic_warps, "dreaming": p.dreaming,
@@ -328,7 +334,8 @@ def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> N
             old = named[name]
             named[name] = update if name == "prior" else old.model_copy(update=update)
         prior = type("Prior", (), {"fingerprint": named.pop("prior")})()
-        return set(plan_tuning(cohort, prior, pair_table, p.cohort, **named)["key"])
+        known = dataclasses.replace(cohort, label_names=labels or cohort.label_names)
+        return set(plan_tuning(known, prior, pair_table, p.cohort, {}, **named)["key"])
 
     base = plan()
     for change in (
@@ -338,5 +345,8 @@ def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> N
         {"affine": {"shift_mm": 9.0}}, {"elastic": {"sigma_mm": 9.0}},
     ):  # fmt: skip
         assert not base & plan(**change), change
+    # scores are kept under the labels' names
+    renamed = {value: f"{name} part" for value, name in cohort.label_names.items()}
+    assert not base & plan(renamed)
     for change in ({"training": {"progress": False}}, {"training": {"seeds": (7,)}}):
         assert plan(**change) == base, change

@@ -30,6 +30,16 @@ def is_simulated(cohort: CohortConfig) -> bool:
     return cohort.path is None and cohort.manifest is None
 
 
+def of_simulated(cohort: CohortConfig, origin: Items) -> bool:
+    """Whether a study's results are of simulated patients.
+
+    What ingest noted counts where there is a note: a run of later steps alone may name the study
+    and not its cohort.
+    """
+    known = origin.get(ORIGIN)
+    return is_simulated(cohort) if known is None else known == place_of(CohortConfig())
+
+
 def simulate_patients(
     cohort: CohortConfig, simulation: SimulationConfig, folder: SimulatedFolder
 ) -> Iterator[SimulatedCohort]:

@@ -19,7 +19,7 @@ from dreamorph.pipelines.common import (
     trusted,
     velocities_of,
 )
-from dreamorph.pipelines.ingest.nodes import is_simulated
+from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import Alignment, Group
 from dreamorph.reporting import ReportInputs, montages, render_report
@@ -37,6 +37,7 @@ DREAMS, EXAMPLES, JUDGED = 24, 2, 48
 
 def judge_recovery(
     config: CohortConfig,
+    origin: Items,
     folder: SimulatedFolder,
     cohort: Cohort,
     alignment: Alignment,
@@ -45,7 +46,7 @@ def judge_recovery(
     prior: DeformationPrior,
 ) -> dict[str, Any]:
     """How well registration and prior recovered the truth of simulated patients; else nothing."""
-    if not is_simulated(config):
+    if not of_simulated(config, origin):
         return {}
     truth = Truth.load(folder.truth)
     part = trusted(pair_table).head(JUDGED)
@@ -68,6 +69,7 @@ def judge_recovery(
 
 def write_report(
     config: CohortConfig,
+    origin: Items,
     cohort: Cohort,
     quarantine: pd.DataFrame,
     alignment: Alignment,
@@ -93,7 +95,7 @@ def write_report(
     recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
     inputs = ReportInputs(
         study=report.title,
-        simulated=is_simulated(config),
+        simulated=of_simulated(config, origin),
         task=task_of(cohort),
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         version=__version__,

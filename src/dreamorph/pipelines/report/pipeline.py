@@ -13,6 +13,7 @@ def create_pipeline() -> Pipeline:
                 nodes.judge_recovery,
                 [
                     "params:cohort",
+                    "origin",
                     "simulated_patients",
                     "cohort",
                     "alignment",
@@ -27,6 +28,7 @@ def create_pipeline() -> Pipeline:
                 nodes.write_report,
                 [
                     "params:cohort",
+                    "origin",
                     "cohort",
                     "quarantine",
                     "alignment",

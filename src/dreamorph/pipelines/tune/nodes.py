@@ -13,7 +13,7 @@ from dreamorph.dreaming.dreamer import VERSION as DREAMING
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig
 from dreamorph.pipelines.common import Items, progress, task_of, trusted
-from dreamorph.pipelines.ingest.nodes import is_simulated
+from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN
 from dreamorph.pipelines.tune.folds import Folds, Settings, folds_of, shortened
 from dreamorph.prior import DeformationPrior, PriorConfig
@@ -46,6 +46,7 @@ def plan_tuning(
     prior: DeformationPrior,
     pair_table: pd.DataFrame,
     source: CohortConfig,
+    origin: Items,
     tuning: TuningConfig,
     training: TrainingConfig,
     affine: AffineWarpConfig,
@@ -56,7 +57,7 @@ def plan_tuning(
     """One row per network to train: every candidate in every fold. Empty for no tuning."""
     count = tuning.folds
     if count is None:
-        count = 0 if is_simulated(source) else FOLDS
+        count = 0 if of_simulated(source, origin) else FOLDS
     folds = folds_of(cohort, count, tuning.seed)
     if len(folds) < 2 or sum(map(len, folds)) < FEWEST_SUBJECTS:
         return pd.DataFrame(columns=PLAN_COLUMNS)
@@ -65,6 +66,7 @@ def plan_tuning(
         shortened(training, tuning).model_dump(mode="json", exclude={"device", "checkpoint_every"}),
         affine, elastic.sigma_mm, dreaming.scale, audit.of_the_gate(), tuning.pool,
         list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
+        sorted(cohort.label_names.items()), cohort.class_names,
     )  # fmt: skip
     marks = [fingerprint(sorted(held_out), *given) for held_out in folds]
     rows = [

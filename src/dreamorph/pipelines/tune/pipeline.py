@@ -17,6 +17,7 @@ def create_pipeline() -> Pipeline:
                     "prior",
                     "pair_table",
                     "params:cohort",
+                    "origin",
                     "params:tuning",
                     *settings,
                     "params:dreaming",
