@@ -45,6 +45,13 @@ def test_headers_place_the_volume(store: NiftiStore, item: dict, affine: np.ndar
     assert nibabel.load(store.path / "a_label.nii.gz").get_data_dtype() == np.uint8
 
 
+def test_label_values_beyond_a_byte_come_back(store: NiftiStore, item: dict) -> None:
+    label = 205 * item["label"].int() + 70_000 * (item["image"] > 50).int()
+    store.save({"a": item | {"label": label}})
+    assert torch.equal(store.load()["a"]["label"].long(), label[0].long())
+    assert nibabel.load(store.path / "a_label.nii.gz").get_data_dtype() == np.uint32
+
+
 def test_equal_items_give_equal_bytes(store: NiftiStore, item: dict) -> None:
     store.save({"a": item, "b": item})
     assert (store.path / "a_image.nii.gz").read_bytes() == (

@@ -154,7 +154,7 @@ def test_dreams_open_as_nifti_in_the_place_of_their_source(finished: Workplace) 
     for file in saved:
         image = nibabel.load(file)
         key = file.name.removesuffix("_image.nii.gz")
-        (source,) = dreams.loc[dreams["key"] == key, "source"]
+        (source,) = dreams.loc[dreams["dream"] == key.rpartition("-")[0], "source"]
         assert np.allclose(image.affine, cohort.affines[cohort.index_of(source)])
         assert image.shape == cohort.shape
         label = nibabel.load(str(file).replace("_image", "_label"))

@@ -19,9 +19,10 @@ _COMPRESSION = 4
 class NiftiStore(ItemStore):
     """Items `{image, affine, label?}` as `<key>_image.nii.gz` and `<key>_label.nii.gz`.
 
-    image: (D, H, W) float, stored as float32; label: (D, H, W), stored as uint8; leading axes of
-    length one are dropped; affine: 4x4 float64, voxel index to world RAS millimetres. Equal items
-    give equal bytes. The header's description says that the volume is synthetic.
+    image: (D, H, W) float, stored as float32; label: (D, H, W) integers from 0, stored as uint8
+    where that holds them, else wider; leading axes of length one are dropped; affine: 4x4 float64,
+    voxel index to world RAS millimetres. Equal items give equal bytes. The header's description
+    says that the volume is synthetic.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class NiftiStore(ItemStore):
         if label is None:
             self._file(key, _LABEL).unlink(missing_ok=True)
         else:
-            self._write_one(self._file(key, _LABEL), _volume(label, np.uint8), affine)
+            volume = _volume(label, np.int64)
+            kind = np.min_scalar_type(int(volume.max(initial=0)))
+            self._write_one(self._file(key, _LABEL), volume.astype(kind), affine)
         self._write_one(self._file(key, _IMAGE), _volume(item["image"], np.float32), affine)
 
     def remove(self, key: str) -> None:
@@ -68,7 +71,9 @@ class NiftiStore(ItemStore):
         }
         if self._file(key, _LABEL).exists():
             label = nibabel.load(self._file(key, _LABEL))
-            item["label"] = torch.from_numpy(np.asarray(label.dataobj).astype(np.uint8))
+            item["label"] = torch.from_numpy(
+                np.asarray(label.dataobj).astype(label.get_data_dtype())
+            )
         return item
 
     def _file(self, key: str, suffix: str) -> Path:

@@ -15,6 +15,7 @@ from dreamorph.hallucination import AuditConfig, Gate
 from dreamorph.pipelines.common import Items, progress, replay, sources_of, trusted
 from dreamorph.prior import DeformationPrior
 from dreamorph.volumes.cohort import Cohort
+from dreamorph.volumes.records import CohortFacts
 
 #: Dreams rendered and judged together.
 CHUNK = 8
@@ -81,22 +82,38 @@ def save_dreams(
     cohort: Cohort,
     prior: DeformationPrior,
     dream_table: pd.DataFrame,
+    facts: dict[str, Any],
     dreaming: DreamConfig,
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
-    """Write some accepted dreams as volumes to look at, in the place of their source."""
+    """Write some accepted dreams as volumes to look at, in the place of their source.
+
+    Labels have the values that the cohort's own files give them.
+    """
     chosen = dream_table[dream_table["accepted"]].head(dreaming.saved)
+    value_of = {
+        index: value for value, index in CohortFacts.model_validate(facts).label_values.items()
+    }
+    values = torch.tensor([value_of.get(index, 0) for index in range(cohort.n_labels + 1)])
+    affines = {name: cohort.affines[cohort.index_of(name)] for name in set(chosen["source"])}
+    chosen = chosen.assign(
+        key=[
+            f"{dream}-{fingerprint(key, affines[source], values)}"
+            for dream, key, source in zip(
+                chosen["dream"], chosen["key"], chosen["source"], strict=True
+            )
+        ]
+    )
     yield done.stale(list(chosen["key"]))
     missing = chosen[~chosen["key"].isin(set(done))]
     sources = sources_of(cohort)
     for row in range(len(missing)):
         part = missing.iloc[row : row + 1]
         dream = replay(prior, sources, recipes_from_table(part))
-        affine = cohort.affines[cohort.index_of(dream.recipes[0].source)]
         yield {
             part["key"].iloc[0]: {
                 "image": dream.images[0, 0],
-                "label": dream.labels[0, 0] if sources.n_labels else None,
-                "affine": affine,
+                "label": values[dream.labels[0, 0].long()] if sources.n_labels else None,
+                "affine": affines[dream.recipes[0].source],
             }
         }

@@ -36,7 +36,14 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.save_dreams,
-                ["cohort", "prior", "dream_table", "params:dreaming", "dream_volumes_before"],
+                [
+                    "cohort",
+                    "prior",
+                    "dream_table",
+                    "cohort_facts",
+                    "params:dreaming",
+                    "dream_volumes_before",
+                ],
                 "dream_volumes",
                 name="save_dreams",
             ),
