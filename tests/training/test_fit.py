@@ -86,6 +86,23 @@ def test_arms_trained_side_by_side_are_those_trained_alone(uninterrupted, tmp_pa
     assert [(t.arm, t.seed) for t in together] == [("dream", 1), ("none", 1), ("dream", 2)]
     assert same(uninterrupted, together[0])
     assert same(together[1], train_arm(plain, segmentation(), QUICK, 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_network_survives_a_kill_before_it_is_kept(uninterrupted, tmp_path):
+    """Its checkpoints go when the next one is asked for, or it is found to be the last."""
+    plain = Arm("none", FakeWarps(), intensity=False)
+    one_after_the_other = train_arms([(ARM, 1), (plain, 1)], segmentation(), QUICK, tmp_path)
+    first = next(one_after_the_other)
+    assert same(uninterrupted, first)
+    one_after_the_other.close()
+    kept = [folder.name for folder in tmp_path.iterdir() if folder.name.startswith("dream-1")]
+    assert len(kept) == 1
+    seen = []
+    again = train_arm(ARM, segmentation(), QUICK, 1, tmp_path, lambda step, _: seen.append(step))
+    assert same(uninterrupted, again)
+    assert seen == []
+    assert not [folder for folder in tmp_path.iterdir() if folder.name.startswith("dream-1")]
 
 
 def test_a_torn_checkpoint_is_passed_over(uninterrupted, tmp_path, caplog):

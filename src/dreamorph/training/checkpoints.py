@@ -60,9 +60,9 @@ class StepCheckpoints(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save when due, unless training is over anyway."""
+        """Save when due, and at the end: a finished network may wait before it is stored."""
         step = trainer.global_step
-        if step % self.every == 0 and step < trainer.max_steps:
+        if step % self.every == 0 or step == trainer.max_steps:
             trainer.save_checkpoint(self.folder / f"{step:09d}{_SUFFIX}")
             for old in _newest_first(self.folder)[KEPT:]:
                 old.unlink()

@@ -108,8 +108,9 @@ def train_arms(
 ) -> Iterator[TrainedArm]:
     """Train the networks of several arms and seeds side by side, and give them in order.
 
-    See `train_arm`. On a CPU each network has one core to itself: grids this small leave a second
-    thread little to do.
+    See `train_arm`. A network's checkpoints go when the next one is asked for, so whoever keeps
+    each before asking on loses none to a kill. On a CPU each network has one core to itself: grids
+    this small leave a second thread little to do.
     """
     yield from train_each(((arm, seed, data) for arm, seed in jobs), config, checkpoint_dir)
 
@@ -121,11 +122,15 @@ def train_each(
 ) -> Iterator[TrainedArm]:
     """As `train_arms`, each on volumes of its own; jobs are asked for as cores fall free."""
 
-    def work(job: tuple[Arm, int, TrainingData]) -> TrainedArm:
-        return _train(job[0], job[2], config, job[1], checkpoint_dir, None)
+    def work(job: tuple[Arm, int, TrainingData]) -> tuple[TrainedArm, Path | None]:
+        arm, seed, data = job
+        folder = _folder(checkpoint_dir, arm, data, config, seed)
+        return _train(arm, data, config, seed, folder, None), folder
 
     with _settled():
-        yield from side_by_side(work, jobs)
+        for trained, folder in side_by_side(work, jobs):
+            yield trained
+            _remove(folder)
 
 
 def train_arm(
@@ -153,8 +158,11 @@ def train_arm(
     Raises:
         TrainingError: the loss is no longer finite, or the wanted device or network is not there.
     """
+    folder = _folder(checkpoint_dir, arm, data, config, seed)
     with _settled():
-        return _train(arm, data, config, seed, checkpoint_dir, on_log)
+        trained = _train(arm, data, config, seed, folder, on_log)
+    _remove(folder)
+    return trained
 
 
 def _train(
@@ -162,7 +170,7 @@ def _train(
     data: TrainingData,
     config: TrainingConfig,
     seed: int,
-    checkpoint_dir: Path | None,
+    folder: Path | None,
     on_log: LogSink | None,
 ) -> TrainedArm:
     device = _device(config)
@@ -172,13 +180,21 @@ def _train(
     intensity = config.intensity if arm.intensity else None
     augmenter = Augmenter(_placed(data, device), arm.sampler, intensity, device)
     learner = _LEARNERS[data.task](network, augmenter, config, seed, on_log)
-    folder = None if checkpoint_dir is None else checkpoint_dir / _key(arm, data, config, seed)
     _fit(learner, f"{arm.name} (seed {seed})", config, device, folder)
     history = pd.DataFrame(learner.history, columns=["step", "metric", "value"])
     state = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+    return TrainedArm(arm.name, seed, spec, state, history)
+
+
+def _folder(
+    checkpoint_dir: Path | None, arm: Arm, data: TrainingData, config: TrainingConfig, seed: int
+) -> Path | None:
+    return None if checkpoint_dir is None else checkpoint_dir / _key(arm, data, config, seed)
+
+
+def _remove(folder: Path | None) -> None:
     if folder is not None:
         remove_checkpoints(folder)
-    return TrainedArm(arm.name, seed, spec, state, history)
 
 
 def _fit(

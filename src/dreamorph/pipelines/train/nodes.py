@@ -76,7 +76,8 @@ def train_arms(
         (arms[arm], int(seed)) for arm, seed in zip(missing["arm"], missing["seed"], strict=True)
     ]
     trained = learn(jobs, training_data(cohort), training, checkpoints)
-    for key, one in zip(missing["key"], trained, strict=True):
+    # trained first: asking for the next one says that the last one is stored
+    for one, key in zip(trained, missing["key"], strict=True):
         yield {key: to_item(one, training, cohort)}
     # last, so that a run of other parameters that is stopped has thrown nothing away
     yield done.stale(list(plan["key"]))
