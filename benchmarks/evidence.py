@@ -193,7 +193,8 @@ class Progress:
         tuned = {(piece.arm, piece.energy, piece.fold) for piece in own if piece.kind == "tune"}
         asked = FOLDS if self.given.tuning.folds is None else self.given.tuning.folds
         folds = range(min(asked, labelled) if labelled >= FEWEST_TRAINED else 0)
-        ways = [(arm, energy) for arm in SCALED for energy in self.given.tuning.energies]
+        strengths = self.given.tuning.strengths(self.given.elastic_warps.energy)
+        ways = [(arm, energy) for arm in SCALED for energy in strengths]
         to_tune = {(*way, fold) for way in ways for fold in folds}
         if Piece("plain", labelled, draw) not in own:
             return False

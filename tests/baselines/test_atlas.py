@@ -16,6 +16,19 @@ QUICK = FusionConfig(
 STILL = FusionConfig(registration=RegistrationConfig(affine=None, velocity=None))
 
 
+def test_what_is_given_of_the_registration_leaves_the_rest_quick():
+    quick = FusionConfig().registration
+    assert (quick.velocity.levels, quick.velocity.factor) == ((4, 2), 4)
+    given = FusionConfig(registration={"device": "cpu"}).registration
+    assert given == quick.model_copy(update={"device": "cpu"})
+    levels = {"levels": [2], "iterations": [5]}
+    some = FusionConfig(registration={"velocity": levels}).registration.velocity
+    assert (some.levels, some.iterations, some.factor) == ((2,), (5,), 4)
+    named = FusionConfig(registration={"preset": "accurate"}).registration
+    assert named == RegistrationConfig(preset="accurate")
+    assert FusionConfig(registration={"velocity": None}).registration.velocity is None
+
+
 def patients(radii, shift=0.0):
     """A bright shell around a dark core, labelled 1 and 2; smooth, with a little noise."""
     points = points_like(SHAPE, SPACING) - shift

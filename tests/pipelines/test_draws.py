@@ -37,7 +37,7 @@ def test_pieces_of_a_draw_come_to_what_the_pipeline_does(
     finished: Workplace, cohort: Cohort, given: Parameters, prepared: draws.Prepared
 ) -> None:
     rows, fusion = draws.plain(cohort, given)
-    energy = given.tuning.energies[0]
+    energy = given.tuning.strengths(given.elastic_warps.energy)[0]
     networks = [
         draws.trained(cohort, given, prepared, arm, energy, 0, fusion)
         for arm in given.training.arms

@@ -144,6 +144,13 @@ def test_candidates_are_dreams_and_all_strengths_in_random_and_in_learned_direct
     ]
 
 
+def test_without_strengths_to_choose_from_all_warps_are_as_strong_as_given() -> None:
+    """`elastic_warps.energy` then says how strong, and nothing overrides it."""
+    assert {(one.arm, one.energy) for one in candidates(TuningConfig(), 0.5)} == {
+        ("elastic", 0.5), ("learned", 0.5), ("dream", 0.5),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("energies", [(), (0.0, 1.0), (1.0, 1.0)])
 def test_bad_energies_are_refused(energies: tuple[float, ...]) -> None:
     with pytest.raises(ValidationError, match="distinct positive"):

@@ -5,11 +5,12 @@ are weighted voxel by voxel with the local correlation between target and warped
 (Artaechevarria et al., IEEE TMI 2009; correlation as in Avants et al., 2008).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dreamorph.config import Config
 from dreamorph.errors import CohortError
@@ -21,6 +22,8 @@ from dreamorph.spatial.transform import one_hot
 
 #: Every atlas keeps this much of a vote, so that somebody votes where none correlates.
 LEAST_WEIGHT = 1e-4
+#: The deformable step, in so far as parameters and presets say nothing of it.
+QUICK: dict[str, Any] = {"levels": (4, 2), "iterations": (40, 40), "factor": 4}
 #: Local variance, relative to the volume's variance, under which a window counts as flat.
 FLAT = 1e-3
 
@@ -30,17 +33,30 @@ class FusionConfig(Config):
 
     Attributes:
         registration: of each atlas to the target; the default trades little accuracy for speed.
+            What is given counts more than the default, which a named preset replaces.
         window: edge of the window of the local correlation, in voxels.
         power: exponent on the correlation; larger trusts the best atlas more.
         max_atlases: at most so many atlases, the first ones; None takes all.
     """
 
-    registration: RegistrationConfig = RegistrationConfig(
-        velocity=VelocityConfig(levels=(4, 2), iterations=(40, 40), factor=4)
-    )
+    registration: RegistrationConfig = RegistrationConfig(velocity=VelocityConfig(**QUICK))
     window: int = Field(default=5, ge=3)
     power: float = Field(default=2.0, ge=0)
     max_atlases: int | None = Field(default=None, ge=1)
+
+    @field_validator("registration", mode="before")
+    @classmethod
+    def _quick_where_nothing_else_is_said(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "preset" in given:
+            return given
+        velocity = given.get("velocity", {})
+        if not isinstance(velocity, Mapping):
+            return given
+        if "levels" in velocity or "iterations" in velocity:  # which belong together
+            own = {"factor": QUICK["factor"]}
+        else:
+            own = QUICK
+        return {**given, "velocity": {**own, **velocity}}
 
 
 @dataclass(frozen=True)

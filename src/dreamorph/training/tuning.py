@@ -42,8 +42,8 @@ class TuningConfig(Config):
             cross-validation, and random warps as given in `elastic_warps`. Null takes 3 for real
             cohorts and 0 for simulated patients.
         share_of_steps: length of these trainings, relative to that of the arms.
-        energies: strengths to choose from of random warps and of warps in learned directions, as
-            `elastic_warps.energy`.
+        energies: strengths to choose from of random warps and of warps in learned directions, in
+            units as `elastic_warps.energy`; null for that one alone.
         labels: names of the labels that count in the choice; null for all of them. All are learned
             and reported in any case.
         pool: dreams drawn and judged in each fold.
@@ -52,7 +52,7 @@ class TuningConfig(Config):
 
     folds: int | None = Field(default=None, ge=0)
     share_of_steps: float = Field(default=0.5, gt=0, le=1)
-    energies: tuple[float, ...] = (4.0,)
+    energies: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     pool: int = Field(default=60, ge=8)
     seed: int = 0
@@ -64,10 +64,16 @@ class TuningConfig(Config):
 
     @field_validator("energies")
     @classmethod
-    def _some_energies(cls, energies: tuple[float, ...]) -> tuple[float, ...]:
+    def _some_energies(cls, energies: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if energies is None:
+            return None
         if not energies or min(energies) <= 0 or len(set(energies)) != len(energies):
             raise ValueError(f"expected distinct positive numbers, got {list(energies)}")
         return energies
+
+    def strengths(self, given: float) -> tuple[float, ...]:
+        """What random and learned directions may be chosen from, `elastic_warps.energy` given."""
+        return (given,) if self.energies is None else self.energies
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Choice:
 
 def candidates(config: TuningConfig, given: float) -> list[Candidate]:
     """Dreams, and warps of every strength in random and in learned directions."""
-    scaled = [Candidate(arm, energy) for arm in SCALED for energy in config.energies]
+    scaled = [Candidate(arm, energy) for arm in SCALED for energy in config.strengths(given)]
     return [*scaled, Candidate("dream", given)]
 
 
