@@ -1,5 +1,7 @@
 """Back to the original geometry, and to the disk."""
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from dreamorph.errors import CohortError, DreamorphError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.ingest import load_cohort
-from dreamorph.volumes.native import read_label, save_nifti, to_native
+from dreamorph.volumes.native import native_channels, native_labels, read_label, save_nifti
 
 KINDS = ["RAS", "LAS", "LPS", "SRA", "oblique"]
 
@@ -23,7 +25,8 @@ def test_a_ramp_comes_back_exactly(build, kind):
     weights = np.array([[1.0, -2, 0.5], [0, 1, 3]])
     volume = np.einsum("ci,idhw->cdhw", weights, build.world_of(affine, shape))
     expected = np.einsum("ci,idhw->cdhw", weights, build.world_of(native, native_shape))
-    found = to_native(volume.astype(np.float32), affine, native_shape, native)
+    channels = native_channels(volume.astype(np.float32), affine, native_shape, native)
+    found = np.stack([values.copy() for values in channels])
     assert found.shape == (2, *native_shape)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
@@ -39,14 +42,31 @@ def test_a_label_makes_the_round_trip(build, tmp_path, kind):
     label, native = read_label(str(tmp_path / "labels/scan_0.nii.gz"), {7: 1, 14: 2})
     np.testing.assert_array_equal(label, build.label(shape))
     one_hot = np.stack([(cohort.labels[0, 0].numpy() == v) for v in range(3)]).astype(np.float32)
-    back = to_native(one_hot, cohort.affines[0], label.shape, native)
+    geometry = cohort.affines[0], label.shape, native
+    back = np.stack([values.copy() for values in native_channels(one_hot, *geometry)])
     np.testing.assert_allclose(back.sum(axis=0), 1, atol=1e-5)
-    np.testing.assert_array_equal(back.argmax(axis=0), label)
+    np.testing.assert_array_equal(native_labels(one_hot, *geometry), label)
 
 
-def test_to_native_wants_channels():
+def test_labels_at_native_size_are_an_argmax_though_no_two_channels_are_in_memory(build):
+    probabilities = np.random.default_rng(0).random((26, 6, 7, 5)).astype(np.float32)
+    probabilities[3] = probabilities[9]  # of equals the first one counts
+    affine, native = build.affine_of("RAS", (2.0, 2.0, 2.0)), build.affine_of("LPS", (0.9, 1, 1))
+    geometry = affine, (11, 12, 9), native
+    channels = np.stack([values.copy() for values in native_channels(probabilities, *geometry)])
+    found = native_labels(probabilities, *geometry)
+    np.testing.assert_array_equal(found, channels.argmax(axis=0))
+    assert found.dtype == np.uint8
+    tracemalloc.start()
+    native_labels(np.concatenate([probabilities] * 9), affine, (40, 40, 40), native)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 * 40**3  # all 234 channels would take 936 bytes a voxel
+
+
+def test_volumes_at_native_size_want_channels():
     with pytest.raises(CohortError, match=r"expected a volume \(C, D, H, W\)"):
-        to_native(np.zeros((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4))
+        next(native_channels(np.zeros((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

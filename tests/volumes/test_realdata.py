@@ -8,7 +8,7 @@ import pytest
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
 from dreamorph.volumes.ingest import load_cohort
-from dreamorph.volumes.native import read_label, to_native
+from dreamorph.volumes.native import native_labels, read_label
 from dreamorph.volumes.records import rows
 from dreamorph.volumes.scan import scan
 from dreamorph.volumes.splits import assign_splits
@@ -48,8 +48,8 @@ def test_hippocampus(real_data):
         path = table.loc[table["case"] == cohort.cases[i], "label"].item()
         native, affine = read_label(path, checked.facts.label_values)
         one_hot = np.stack([cohort.labels[i, 0].numpy() == v for v in range(3)])
-        back = to_native(one_hot.astype(np.float32), cohort.affines[i], native.shape, affine)
-        np.testing.assert_array_equal(back.argmax(axis=0), native)
+        back = native_labels(one_hot, cohort.affines[i], native.shape, affine)
+        np.testing.assert_array_equal(back, native)
 
 
 def test_ct(real_data):

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -29,30 +30,51 @@ def read_label(address: str, label_values: dict[int, int]) -> tuple[np.ndarray, 
     return result, io.read_header(address).affine
 
 
-def to_native(
-    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], native_affine: np.ndarray
+def native_labels(
+    probabilities: np.ndarray,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    native_affine: np.ndarray,
 ) -> np.ndarray:
-    """Resample (C, D, H, W), for example probabilities, to a native geometry, trilinear.
+    """The most probable of C channels (C, D, H, W) at every voxel of a native geometry.
 
-    `affine` and `native_affine` map voxels of the two grids to the same world (mm). Returns
-    (C, *shape) float32; beyond the common grid its nearest value counts. Class probabilities that
-    sum to 1 still do, so argmax over C gives the native label map.
+    `affine` and `native_affine` map voxels of the two grids to the same world (mm). Of equal
+    channels the first one counts. One channel is in memory at a time: native volumes of many labels
+    are large. Returns `shape`, uint8 where that holds the channels.
+    """
+    kind = np.min_scalar_type(max(probabilities.shape[0] - 1, 0))
+    labels = np.zeros(shape, dtype=kind)
+    best = np.full(shape, -np.inf, dtype=np.float32)
+    for channel, values in enumerate(native_channels(probabilities, affine, shape, native_affine)):
+        labels[values > best] = channel
+        np.maximum(best, values, out=best)
+    return labels
+
+
+def native_channels(
+    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], native_affine: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Resample (C, D, H, W) to a native geometry, trilinear, one channel after the other.
+
+    Yields `shape` float32, in an array that the next channel overwrites. Beyond the common grid its
+    nearest value counts, so class probabilities that sum to 1 still do. Affines as for
+    `native_labels`.
     """
     if volume.ndim != 4:
         raise CohortError(f"expected a volume (C, D, H, W), got shape {volume.shape}")
     step = np.linalg.inv(affine) @ native_affine
-    result = np.empty((volume.shape[0], *shape), dtype=np.float32)
-    for channel, values in enumerate(volume):
+    result = np.empty(shape, dtype=np.float32)
+    for values in volume:
         affine_transform(
             values.astype(np.float32, copy=False),
             step[:3, :3],
             step[:3, 3],
             output_shape=shape,
-            output=result[channel],
+            output=result,
             order=1,
             mode="nearest",
         )
-    return result
+        yield result
 
 
 def save_nifti(

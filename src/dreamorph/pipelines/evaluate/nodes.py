@@ -27,7 +27,7 @@ from dreamorph.pipelines.common import Items, progress, task_of
 from dreamorph.pipelines.train.nodes import from_item
 from dreamorph.training import Views, predict_each
 from dreamorph.volumes.cohort import Cohort
-from dreamorph.volumes.native import read_label, to_native
+from dreamorph.volumes.native import native_labels, read_label
 from dreamorph.volumes.records import CohortFacts
 
 #: Names of the plain baselines in the case table.
@@ -197,7 +197,7 @@ class _Judge:
         """Rows of the case table and the label map on the common grid, for `(1, L, *shape)`."""
         row = self.cohort.index_of(case)
         reference, affine = read_label(str(self.files[case]), self.values)
-        native = to_native(
+        native = native_labels(
             probabilities[0].numpy(), self.cohort.affines[row], reference.shape, affine
         )
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
