@@ -1,5 +1,7 @@
 """All parameters of a run, so that a misspelt one stops it before any work is done."""
 
+from pydantic import field_validator
+
 from dreamorph.baselines.atlas import FusionConfig
 from dreamorph.baselines.shape_classifier import ShapeClassifierConfig
 from dreamorph.config import Config
@@ -35,3 +37,13 @@ class Parameters(Config):
     shape_classifier: ShapeClassifierConfig = ShapeClassifierConfig()
     audit: AuditConfig = AuditConfig()
     report: ReportConfig = ReportConfig()
+
+    @field_validator("registration")
+    @classmethod
+    def _deformable(cls, registration: RegistrationConfig) -> RegistrationConfig:
+        if registration.velocity is None:
+            raise ValueError(
+                "expected a deformable step (velocity), from which the prior is learned; without"
+                " one, registration works from Python alone (dreamorph.registration.register)"
+            )
+        return registration

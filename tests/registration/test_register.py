@@ -269,3 +269,10 @@ def test_bad_input_gets_one_clear_line(change: dict[str, torch.Tensor], message:
     volumes = {"fixed": torch.zeros(1, 1, 8, 8, 8), "moving": torch.zeros(1, 1, 8, 8, 8)}
     with pytest.raises(RegistrationError, match=message):
         register(**(volumes | change))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_a_gpu_that_is_not_there_gets_one_clear_line() -> None:
+    volume = torch.zeros(1, 1, 8, 8, 8)
+    with pytest.raises(RegistrationError, match=r"registration\.device is 'cuda' but there is no"):
+        register(volume, volume, RegistrationConfig(device="cuda"))

@@ -107,6 +107,30 @@ def test_nnunet_without_description_is_known_by_its_suffix(build, tmp_path):
     assert listed(nnunet(build, tmp_path)).facts.layout == "nnunet"
 
 
+def test_nnunet_of_version_1(build, tmp_path):
+    """Its description is that of an MSD folder, but for files that are named without channel."""
+    description = {
+        "modality": {"0": "CT", "1": "T2"},
+        "labels": {"0": "background", "1": "tumour", "2": "bone"},
+        "training": [{"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"}
+                     for n in ("STS_001", "STS_002")],
+        "test": ["./imagesTs/STS_003.nii.gz"],
+    }  # fmt: skip
+    layout = listed(nnunet(build, tmp_path, description))
+    assert layout.facts.layout == "nnunet"
+    assert layout.facts.modality == "CT"
+    assert layout.facts.label_names == {1: "tumour", 2: "bone"}
+    cases = by_name(layout)
+    assert sorted(cases) == ["STS_001", "STS_002", "STS_003"]
+    assert all(cases[name].image and cases[name].label for name in ("STS_001", "STS_002"))
+
+
+@pytest.mark.parametrize("labels", [["tumour"], {"tumour": "one"}])
+def test_nnunet_labels_of_another_kind_are_named(build, tmp_path, labels):
+    with pytest.raises(CohortError, match="expected 'labels' as name -> value"):
+        listed(nnunet(build, tmp_path, {"channel_names": {"0": "CT"}, "labels": labels}))
+
+
 def test_four_digit_ids_are_no_channels(build, tmp_path):
     for i in (1, 2):
         build.save(tmp_path / f"imagesTr/scan_{i:04d}.nii.gz", build.image(i))

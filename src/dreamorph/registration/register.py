@@ -213,6 +213,10 @@ def computing_device(config: RegistrationConfig, volume: torch.Tensor) -> torch.
     """Where `register` computes: `auto` takes a GPU where there is one."""
     if config.device == "auto":
         return torch.device("cuda") if torch.cuda.is_available() else volume.device
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise RegistrationError(
+            "registration.device is 'cuda' but there is no GPU: use auto or cpu"
+        )
     return torch.device(config.device)
 
 

@@ -30,7 +30,7 @@ from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
-from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item
+from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item, stored_network
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import member_rows
 from dreamorph.training import predict
@@ -81,7 +81,8 @@ def paint_out(
     shown = _shown(cohort, audit)
     tables = [pd.DataFrame(columns=list(REMOVAL_COLUMNS))]
     for row in plan[plan["arm"].isin(_judged(choice))].itertuples(index=False):
-        answer = _answers(from_item(arms[str(row.key)]).build())
+        item = stored_network(arms, str(row.arm), str(row.key))
+        answer = _answers(from_item(item).build())
         for label, name in cohort.label_names.items():
             one = dataclasses.replace(shown, structure=label, name=name)
             tables.append(measure_removal(answer, one, audit, str(row.arm), int(str(row.seed))))

@@ -24,7 +24,7 @@ from dreamorph.evaluation import (
 )
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
-from dreamorph.pipelines.train.nodes import from_item
+from dreamorph.pipelines.train.nodes import from_item, stored_network
 from dreamorph.training import Views, predict_each
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.native import native_labels, read_label
@@ -80,7 +80,7 @@ def score_arms(
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
         if key in done:
             continue
-        item = arms[str(row.key)]
+        item = stored_network(arms, str(row.arm), str(row.key))
         trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
         check_unseen(item, tests)

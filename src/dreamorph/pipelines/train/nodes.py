@@ -11,8 +11,9 @@ import torch
 from dreamorph.datasets import StoredItems
 from dreamorph.dreaming import AffineWarpConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreams import recipes_from_table
+from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
-from dreamorph.pipelines.common import sources_of, task_of
+from dreamorph.pipelines.common import Items, sources_of, task_of
 from dreamorph.prior import DeformationPrior
 from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, TrainingData
 from dreamorph.training import train_arms as learn
@@ -79,6 +80,12 @@ def train_arms(
     # trained first: asking for the next one says that the last one is stored
     for one, key in zip(trained, missing["key"], strict=True):
         yield {key: to_item(one, training, cohort)}
+    # trained when there were fewer or more seeds: the dashboard would mix one training with means
+    for key in plan["key"]:
+        if (item := done.get(key)) is not None:
+            name = _shown_name(item["name"], item["seed"], training)
+            if item["arm"] != name:
+                yield {key: item | {"arm": name}}
     # last, so that a run of other parameters that is stopped has thrown nothing away
     yield done.stale(list(plan["key"]))
 
@@ -96,9 +103,8 @@ def training_data(cohort: Cohort) -> TrainingData:
 def to_item(trained: TrainedArm, training: TrainingConfig, cohort: Cohort) -> dict[str, Any]:
     """A trained network as plain values and tensors, and whom it learned from."""
     taught = cohort.table.iloc[cohort.indices("train")]
-    name = trained.arm if len(training.seeds) == 1 else f"{trained.arm}-seed{trained.seed}"
     return {
-        "arm": name,
+        "arm": _shown_name(trained.arm, trained.seed, training),
         "name": trained.arm,
         "seed": trained.seed,
         "network": asdict(trained.network),
@@ -117,6 +123,11 @@ def to_item(trained: TrainedArm, training: TrainingConfig, cohort: Cohort) -> di
     }
 
 
+def _shown_name(arm: str, seed: int, training: TrainingConfig) -> str:
+    """What a training is called in the dashboard, where an arm's own name is that of its mean."""
+    return arm if len(training.seeds) == 1 else f"{arm}-seed{seed}"
+
+
 def from_item(item: dict[str, Any]) -> TrainedArm:
     """The inverse of `to_item`."""
     network = item["network"] | {"channels": tuple(item["network"]["channels"])}
@@ -127,6 +138,21 @@ def from_item(item: dict[str, Any]) -> TrainedArm:
         item["state"],
         pd.DataFrame(item["history"]),
     )
+
+
+def stored_network(arms: Items, arm: str, key: str) -> dict[str, Any]:
+    """The item of a planned network.
+
+    Raises:
+        TrainingError: it was not trained, since the step was stopped before.
+    """
+    item: dict[str, Any] | None = arms.get(key)
+    if item is None:
+        raise TrainingError(
+            f"the network of arm {arm} was planned and is not there: training was stopped before it"
+            " ended, so run that step, or all of them, again"
+        )
+    return item
 
 
 def build(item: dict[str, Any]) -> torch.nn.Module:

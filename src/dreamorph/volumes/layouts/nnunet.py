@@ -1,7 +1,8 @@
 """nnU-Net raw: imagesTr with a channel suffix `_0000`, labelsTr, imagesTs, dataset.json.
 
-One channel (`cohort.channel`) is read, the others are ignored. imagesTs are unlabelled cases,
-unless a folder labelsTs holds their labels.
+Of version 2 and of version 1, whose dataset.json has `modality` instead of `channel_names` and
+labels the other way round. One channel (`cohort.channel`) is read, the others are ignored.
+imagesTs are unlabelled cases, unless a folder labelsTs holds their labels.
 """
 
 import re
@@ -36,7 +37,11 @@ def read(path: Path, config: CohortConfig) -> Layout:
     cases = _part(path, "Tr", config.channel, expected="yes")
     has_test_labels = (path / "labelsTs").is_dir()
     cases += _part(path, "Ts", config.channel, "yes" if has_test_labels else "no")
-    channels = description.get("channel_names", {})
+    channels = description.get("channel_names") or description.get("modality") or {}
+    if not isinstance(channels, dict):
+        raise CohortError(
+            f"{path / 'dataset.json'}: expected 'channel_names' as number -> name, got {channels!r}"
+        )
     facts = LayoutFacts(
         layout="nnunet",
         data_set=data_set_name(description, path),
@@ -50,8 +55,8 @@ def recognises(path: Path) -> bool:
     """channel_names in dataset.json, or images that carry a channel where their labels do not."""
     if not path.is_dir():
         return False
-    if (path / "dataset.json").is_file():
-        return "channel_names" in read_json(path / "dataset.json")
+    if (path / "dataset.json").is_file() and "channel_names" in read_json(path / "dataset.json"):
+        return True
     images = [stem(file) for file in nifti_files(path / "imagesTr")]
     labels = {stem(file) for file in nifti_files(path / "labelsTr")}
     matches = [_CHANNEL.match(name) for name in images]
@@ -77,6 +82,12 @@ def _part(path: Path, part: str, channel: int, expected: Expectation) -> list[Ca
 
 def _label_names(labels: Any, path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
+    if not isinstance(labels or {}, dict):
+        raise CohortError(
+            f"{path / 'dataset.json'}: expected 'labels' as name -> value, got {labels!r}"
+        )
+    if all(key.isdecimal() and isinstance(name, str) for key, name in (labels or {}).items()):
+        labels = {name: int(value) for value, name in (labels or {}).items()}  # of version 1
     for name, value in (labels or {}).items():
         if name == "ignore":
             continue

@@ -1,0 +1,63 @@
+"""What the training step keeps and calls by which name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dreamorph.datasets import AtomicStore
+from dreamorph.errors import TrainingError
+from dreamorph.pipelines.train import nodes
+from dreamorph.training import NetworkSpec, TrainedArm, TrainingConfig
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The node, with networks that take no time; gives key -> name in the dashboard."""
+    spec = NetworkSpec("unet", "segmentation", 3, 1, 2, (4, 8))
+    trained: list[tuple[str, int]] = []
+
+    def learn(jobs: list, *_: Any) -> Iterator[TrainedArm]:
+        for arm, seed in jobs:
+            trained.append((arm.name, seed))
+            yield TrainedArm(arm.name, seed, spec, {}, pd.DataFrame({"step": [1]}))
+
+    monkeypatch.setattr(nodes, "learn", learn)
+    monkeypatch.setattr(nodes, "training_data", lambda _: None)
+    monkeypatch.setattr(nodes, "task_of", lambda _: "segmentation")
+    monkeypatch.setattr(nodes, "_arms", lambda *_: [SimpleNamespace(name="dream")])
+    table = pd.DataFrame({"subject": ["s"], "fingerprint": ["f"]})
+    cohort = SimpleNamespace(table=table, indices=lambda _: [0], shape=(4, 4, 4))
+    store = AtomicStore(str(tmp_path / "arms"))
+
+    def run(seeds: tuple[int, ...]) -> tuple[dict[str, str], list[tuple[str, int]]]:
+        trained.clear()
+        plan = pd.DataFrame(
+            [{"arm": "dream", "seed": seed, "key": f"dream-{seed}-x"} for seed in seeds]
+        )
+        found = nodes.train_arms(
+            cohort, None, None, None, plan, TrainingConfig(seeds=seeds),  # type: ignore[arg-type]
+            None, None, tmp_path / "checkpoints", store.load(),  # type: ignore[arg-type]
+        )  # fmt: skip
+        for item in found:
+            store.save(item)
+        return {key: item["arm"] for key, item in store.load().items()}, list(trained)
+
+    return run
+
+
+def test_seeds_added_later_are_called_as_if_they_had_been_there(train: Any) -> None:
+    """An arm's own name is that of its mean, as soon as there are several trainings."""
+    assert train((0,)) == ({"dream-0-x": "dream"}, [("dream", 0)])
+    names = {"dream-0-x": "dream-seed0", "dream-1-x": "dream-seed1"}
+    assert train((0, 1)) == (names, [("dream", 1)])
+    assert train((0, 1)) == (names, [])
+    assert train((1,)) == ({"dream-1-x": "dream"}, [])
+
+
+def test_a_network_that_was_planned_and_not_trained_is_named() -> None:
+    with pytest.raises(TrainingError, match="arm dream was planned and is not there"):
+        nodes.stored_network({"dream-0-y": {}}, "dream", "dream-0-x")
