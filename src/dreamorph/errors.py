@@ -27,3 +27,7 @@ class DreamError(DreamorphError):
 
 class TrainingError(DreamorphError):
     """A network cannot be trained or restored."""
+
+
+class StaleError(DreamorphError):
+    """Results on disk do not belong together: a step has to be run again."""

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dreamorph.errors import StaleError
 from dreamorph.hallucination import AuditConfig
 from dreamorph.hallucination.lineage import lineage
 from dreamorph.pipelines.audit import nodes
@@ -135,9 +136,45 @@ def test_a_label_that_a_test_case_rightly_lacks_spoils_no_claim(cohort: Cohort) 
 
     def claims(table: pd.DataFrame) -> dict[str, str]:
         choice = {"recommended_arm": nodes.NOT_CHOSEN}
-        rows = nodes.audit_nets(cohort, table, none, choice, AuditConfig())
+        rows = nodes.audit_nets(cohort, table, none, choice, none, {}, AuditConfig())
         return {row.name: row.verdict for row in rows if row.severity == "claim"}
 
     assert claims(cases) == {"baseline_first": "fail", "dream_ablation": "fail"}
     cases.loc[cases["dice"].isna(), ["volume_ml", "reference_ml"]] = 0.0
     assert claims(cases) == {"baseline_first": "pass", "dream_ablation": "pass"}
+
+
+PLAN = pd.DataFrame({"arm": ["elastic", "dream"], "key": ["elastic-0-a", "dream-0-b"]})
+DREAMS = pd.DataFrame({"key": ["dream_1-x", "dream_2-y"]})
+
+
+def test_networks_trained_after_scoring_are_not_judged_by_older_scores(cohort: Cohort) -> None:
+    """`--pipelines train` with other parameters, then `--pipelines audit`."""
+    evidence = net_evidence(subjects=8)
+    plain = evidence.baseline.assign(arm=nodes.ATLAS, seed=0)
+    cases = pd.concat([evidence.cases, plain]).assign(volume_ml=1.0, reference_ml=1.0)
+    choice = {"recommended_arm": nodes.NOT_CHOSEN}
+
+    def audit(scores: list[str]) -> list:
+        scored = dict.fromkeys(scores)
+        return nodes.audit_nets(cohort, cases, pd.DataFrame(), choice, PLAN, scored, AuditConfig())
+
+    assert len(audit(["elastic-0-a-mark", "dream-0-b-mark"])) == 4
+    with pytest.raises(StaleError, match="arm dream was trained after networks were scored"):
+        audit(["elastic-0-a-mark", "dream-0-c-mark"])
+
+
+def test_a_verdict_is_of_the_volumes_networks_and_dreams_that_were_judged(cohort: Cohort) -> None:
+    _, verdict = nodes.decide([], [], cohort, PLAN, DREAMS)
+    assert verdict["verdict"] == "fail"  # no check was made
+    nodes.check_judged(verdict, cohort, PLAN, DREAMS)
+    others = [
+        (cohort.select(range(11)), PLAN, DREAMS),
+        (cohort, PLAN.assign(key=["elastic-0-a", "dream-0-c"]), DREAMS),
+        (cohort, PLAN, DREAMS.head(1)),
+    ]
+    for other in others:
+        with pytest.raises(StaleError, match="the verdict is of other volumes, networks or dreams"):
+            nodes.check_judged(verdict, *other)
+    with pytest.raises(StaleError):
+        nodes.check_judged({"verdict": "pass"}, cohort, PLAN, DREAMS)

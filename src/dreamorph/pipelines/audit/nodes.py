@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.errors import DreamError
+from dreamorph.errors import DreamError, StaleError
 from dreamorph.evaluation import with_absent_labels
+from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import (
     AuditConfig,
     CheckResult,
@@ -36,6 +37,8 @@ from dreamorph.registration.groupwise import member_rows
 from dreamorph.training import predict
 from dreamorph.volumes.cohort import Cohort
 
+#: In the verdict: the mark of what was judged.
+JUDGED = "judged"
 #: Accepted dreams that the checks look at, and test volumes that structures are painted out of.
 DREAMS, TESTS = 120, 24
 
@@ -94,9 +97,22 @@ def audit_nets(
     cases: pd.DataFrame,
     removal: pd.DataFrame,
     choice: dict[str, Any],
+    plan: pd.DataFrame,
+    scores: Items,
     audit: AuditConfig,
 ) -> list[CheckResult]:
-    """Hold the trained networks against plain methods, random warps and empty images."""
+    """Hold the trained networks against plain methods, random warps and empty images.
+
+    Raises:
+        StaleError: other networks were scored than there are now.
+    """
+    known = [str(key) for key in scores]
+    for row in plan.itertuples(index=False):
+        if not any(key.startswith(f"{row.key}-") for key in known):
+            raise StaleError(
+                f"the network of arm {row.arm} was trained after networks were scored: run"
+                " --pipelines evaluate,audit,report, or all steps, again"
+            )
     segmentation = task_of(cohort) == "segmentation"
     plain = ATLAS if segmentation else SHAPE
     table = with_absent_labels(cases) if segmentation else cases.assign(label=0)
@@ -113,11 +129,39 @@ def audit_nets(
 
 
 def decide(
-    dream_checks: list[CheckResult], net_checks: list[CheckResult]
+    dream_checks: list[CheckResult],
+    net_checks: list[CheckResult],
+    cohort: Cohort,
+    plan: pd.DataFrame,
+    dream_table: pd.DataFrame,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All checks in one table, and the verdict with the claims that did not hold."""
+    """All checks in one table, and the verdict with the claims that did not hold.
+
+    With a mark of what was judged, so that no later report shows it beside something else.
+    """
     results = [*dream_checks, *net_checks]
-    return to_table(results), {"verdict": overall_verdict(results)} | tags(results)
+    verdict = {"verdict": overall_verdict(results)} | tags(results)
+    return to_table(results), verdict | {JUDGED: mark_of(cohort, plan, dream_table)}
+
+
+def mark_of(cohort: Cohort, plan: pd.DataFrame, dream_table: pd.DataFrame) -> str:
+    """What a verdict is about: volumes, networks and dreams."""
+    return fingerprint(cohort.fingerprint(), list(plan["key"]), list(dream_table["key"]))
+
+
+def check_judged(
+    verdict: dict[str, str], cohort: Cohort, plan: pd.DataFrame, dream_table: pd.DataFrame
+) -> None:
+    """Refuse a verdict on other volumes, networks or dreams than there are now.
+
+    Raises:
+        StaleError: it is one.
+    """
+    if verdict.get(JUDGED) != mark_of(cohort, plan, dream_table):
+        raise StaleError(
+            "the verdict is of other volumes, networks or dreams than there are now: run"
+            " --pipelines evaluate,audit,report, or all steps, again"
+        )
 
 
 def _judged(choice: dict[str, Any]) -> tuple[str, ...]:

@@ -23,13 +23,13 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.audit_nets,
-                ["cohort", "cases", "removal", "choice", "params:audit"],
+                ["cohort", "cases", "removal", "choice", "arm_plan", "scores", "params:audit"],
                 "net_checks",
                 name="audit_nets",
             ),
             node(
                 nodes.decide,
-                ["dream_checks", "net_checks"],
+                ["dream_checks", "net_checks", "cohort", "arm_plan", "dream_table"],
                 ["checks", "verdict"],
                 name="decide",
             ),

@@ -40,6 +40,7 @@ def create_pipeline() -> Pipeline:
                     "comparisons",
                     "tuning_scores",
                     "choice",
+                    "arm_plan",
                     "arms",
                     "scores",
                     "checks",
