@@ -101,10 +101,12 @@ class Workshop:
 
     def _candidates(self, labelled: int, draw: int) -> tuple[Piece, ...]:
         folds = draws.arms_of_folds(self._file("prepare", labelled, draw))
+        strengths = self.given.tuning.strengths(self.given.elastic_warps.energy)
+        tuning = self.given.tuning.model_copy(update={"energies": strengths})
         return tuple(
             Piece("tune", labelled, draw, way.arm, way.energy, number)
             for number, arms in enumerate(folds)
-            for way in candidates(self.given.tuning, 1.0)
+            for way in candidates(tuning, 1.0)
             if way.arm in arms
         )
 

@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import BaseModel
 
 from dreamorph.pipelines.common import Items
-from dreamorph.pipelines.ingest.nodes import check_origin, is_simulated, of_simulated
+from dreamorph.pipelines.ingest.nodes import check_origin, of_simulated
 from dreamorph.tracking.anonymous import anonymise
 from dreamorph.tracking.declared import Recorder
 from dreamorph.tracking.failures import check_parameters, one_line, scrub
@@ -161,7 +161,8 @@ class TrackingHook(MlflowHook):
         self.recorder = Recorder(client, self.run_id, catalog)
         with self._failing_run():
             self.recorder.declare(pipeline.datasets())
-            patients = self._patients(pipeline, catalog)
+            asked = run_params.get("runtime_params") or {}
+            patients = self._patients(pipeline, catalog, asked.get("cohort") or {})
         known = client.get_run(self.run_id).data.tags
         mlflow.set_tags(
             {
@@ -252,11 +253,11 @@ class TrackingHook(MlflowHook):
             raise
 
     @staticmethod
-    def _patients(pipeline: Pipeline, catalog: DataCatalog) -> str:
+    def _patients(pipeline: Pipeline, catalog: DataCatalog, asked: dict[str, Any]) -> str:
         """Whether the volumes are of real or of simulated patients.
 
-        Raises CohortError where a run of later steps alone names another cohort than the one that
-        the study's results are of.
+        Raises CohortError where a run of later steps alone was asked for another cohort than the
+        one that the study's results are of. A preset's own path asks for nothing.
         """
         cohort = catalog.load("parameters").get("cohort") if "parameters" in catalog else None
         known = CohortConfig.model_validate(
@@ -265,7 +266,7 @@ class TrackingHook(MlflowHook):
         origin: Items = {}
         if catalog.exists("origin_before") and "origin" not in pipeline.all_outputs():
             origin = catalog.load("origin_before")
-        if not is_simulated(known):
+        if asked.get("path") or asked.get("manifest"):
             check_origin(known, origin)
         return "simulated" if of_simulated(known, origin) else "real"
 

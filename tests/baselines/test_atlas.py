@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from dreamorph.baselines import Atlases, FusionConfig, atlas, fuse, local_correlation
 from dreamorph.errors import CohortError
@@ -24,6 +25,10 @@ def test_what_is_given_of_the_registration_leaves_the_rest_quick():
     levels = {"levels": [2], "iterations": [5]}
     some = FusionConfig(registration={"velocity": levels}).registration.velocity
     assert (some.levels, some.iterations, some.factor) == ((2,), (5,), 4)
+    more = FusionConfig(registration={"velocity": {"iterations": [60, 60]}}).registration.velocity
+    assert (more.levels, more.iterations, more.factor) == ((4, 2), (60, 60), 4)
+    with pytest.raises(ValidationError, match=r"levels \(4, 2\)"):
+        FusionConfig(registration={"velocity": {"iterations": [60, 60, 60]}})
     named = FusionConfig(registration={"preset": "accurate"}).registration
     assert named == RegistrationConfig(preset="accurate")
     assert FusionConfig(registration={"velocity": None}).registration.velocity is None

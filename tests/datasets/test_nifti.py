@@ -52,6 +52,12 @@ def test_label_values_beyond_a_byte_come_back(store: NiftiStore, item: dict) -> 
     assert nibabel.load(store.path / "a_label.nii.gz").get_data_dtype() == np.uint32
 
 
+def test_labels_below_zero_come_back(store: NiftiStore, item: dict) -> None:
+    label = item["label"].int() - (item["image"] > 50).int() * 2
+    store.save({"a": item | {"label": label}})
+    assert store.load()["a"]["label"].unique().tolist() == [-1, 0, 1]
+
+
 def test_equal_items_give_equal_bytes(store: NiftiStore, item: dict) -> None:
     store.save({"a": item, "b": item})
     assert (store.path / "a_image.nii.gz").read_bytes() == (

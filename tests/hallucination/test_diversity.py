@@ -131,6 +131,16 @@ def test_canary_warps_that_do_next_to_nothing(world, size):
     assert float(parts["strength"]) < 3 * size
 
 
+def test_pairs_of_two_subjects_alone_say_nothing_of_strength(world):
+    """Without either of them no pair is left."""
+    pairs = world.evidence.pairs
+    two = pairs[pairs["fixed_subject"].isin(["s00", "s01"])]
+    two = two[two["moving_subject"].isin(["s00", "s01"])]
+    found = diversity(replace(world.evidence, pairs=two), world.config)
+    assert found.passed is None
+    assert "too few registered pairs" in found.detail
+
+
 def test_canary_one_source_only_in_all_dreams(world):
     maps = world.evidence.dreams.transforms
     dreams = make_dreams(world.evidence.reals, [0] * 8, maps[:8])

@@ -56,17 +56,18 @@ def test_a_later_step_alone_knows_whose_results_it_builds_on(origin: AtomicStore
 def test_a_run_of_later_steps_is_tagged_with_whose_results_it_builds_on(
     origin: AtomicStore,
 ) -> None:
-    def patients(cohort: CohortConfig, *made: str) -> str:
+    def patients(cohort: CohortConfig, *made: str, asked: str | None = None) -> str:
         catalog = DataCatalog({"origin_before": origin})
         catalog["parameters"] = {"cohort": cohort}
         steps = Pipeline([node(lambda: None, None, name, name=name) for name in made])
-        return TrackingHook._patients(steps, catalog)
+        return TrackingHook._patients(steps, catalog, {"path": asked})
 
     assert patients(at(None), "arms") == "real"
-    assert patients(at("/a/nifti"), "arms") == "real"
+    assert patients(at("/a/nifti"), "arms", asked="/a/nifti") == "real"
     assert patients(at(None), "origin", "arms") == "simulated"
+    assert patients(at("/a/preset/has/its/own"), "arms") == "real"
     with pytest.raises(CohortError, match="of a cohort in another place"):
-        patients(at("/b/nifti"), "arms")
+        patients(at("/b/nifti"), "arms", asked="/b/nifti")
 
 
 def test_no_place_is_kept_in_clear(origin: AtomicStore) -> None:

@@ -350,3 +350,19 @@ def test_what_is_no_cohort(tmp_path):
         read_layout(CohortConfig())
     with pytest.raises(CohortError, match="read as 'msd', holds no volume"):
         listed(tmp_path, layout="msd")
+
+
+def test_msd_cases_numbered_as_channels_are_no_nnunet(build, tmp_path):
+    """Their description lists images that are there."""
+    entries = []
+    for i in range(3):
+        build.save(tmp_path / f"imagesTr/img_{i:04d}.nii.gz", build.image(i))
+        build.save(tmp_path / f"labelsTr/label_{i:04d}.nii.gz", build.label())
+        entries.append(
+            {"image": f"imagesTr/img_{i:04d}.nii.gz", "label": f"labelsTr/label_{i:04d}.nii.gz"}
+        )
+    description = {"modality": {"0": "CT"}, "labels": {"1": "organ"}, "training": entries}
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    layout = listed(tmp_path)
+    assert layout.facts.layout == "msd"
+    assert sum(bool(case.image and case.label) for case in layout.cases) == 3

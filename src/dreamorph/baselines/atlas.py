@@ -52,11 +52,7 @@ class FusionConfig(Config):
         velocity = given.get("velocity", {})
         if not isinstance(velocity, Mapping):
             return given
-        if "levels" in velocity or "iterations" in velocity:  # which belong together
-            own = {"factor": QUICK["factor"]}
-        else:
-            own = QUICK
-        return {**given, "velocity": {**own, **velocity}}
+        return {**given, "velocity": {**QUICK, **velocity}}
 
 
 @dataclass(frozen=True)

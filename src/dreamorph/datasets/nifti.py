@@ -19,8 +19,8 @@ _COMPRESSION = 4
 class NiftiStore(ItemStore):
     """Items `{image, affine, label?}` as `<key>_image.nii.gz` and `<key>_label.nii.gz`.
 
-    image: (D, H, W) float, stored as float32; label: (D, H, W) integers from 0, stored as uint8
-    where that holds them, else wider; leading axes of length one are dropped; affine: 4x4 float64,
+    image: (D, H, W) float, stored as float32; label: (D, H, W) integers, stored as uint8 where
+    that holds them, else wider; leading axes of length one are dropped; affine: 4x4 float64,
     voxel index to world RAS millimetres. Equal items give equal bytes. The header's description
     says that the volume is synthetic.
     """
@@ -46,7 +46,8 @@ class NiftiStore(ItemStore):
             self._file(key, _LABEL).unlink(missing_ok=True)
         else:
             volume = _volume(label, np.int64)
-            kind = np.min_scalar_type(int(volume.max(initial=0)))
+            ends = int(volume.min(initial=0)), int(volume.max(initial=0))
+            kind = np.result_type(*map(np.min_scalar_type, ends))
             self._write_one(self._file(key, _LABEL), volume.astype(kind), affine)
         self._write_one(self._file(key, _IMAGE), _volume(item["image"], np.float32), affine)
 

@@ -79,7 +79,8 @@ def diversity(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     dream_ssim = float(_ssim(dreams.images, dreams.masks, apart, span).mean())
     real_mean = _real_limit(real_ssim, real_pairs, reals.subjects)
     limit = _raised(real_mean, config.diversity_ssim_margin)
-    parts = [Part("MS-SSIM", dream_ssim, limit, True), _strength(evidence, config)]
+    strength = _strength(evidence, config)
+    parts = [Part("MS-SSIM", dream_ssim, limit, True), strength]
     if reals.n_labels:
         parts += _overlaps(evidence, reals, (real_pairs, apart, together), config)
     elif together:
@@ -90,8 +91,10 @@ def diversity(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     detail = "; ".join([*map(str, parts), str(coverage), f"density {density:.2f}"])
     if not together:
         return Finding(dream_ssim, limit, rule, n, None, f"one dream per subject only; {detail}")
-    passed = all(part.ok for part in [*parts, coverage])
-    return Finding(dream_ssim, limit, rule, n, passed, detail)
+    everything = [*parts, coverage]
+    if np.isnan(strength.limit) and all(part.ok for part in everything if part is not strength):
+        return Finding(dream_ssim, limit, rule, n, None, f"too few registered pairs; {detail}")
+    return Finding(dream_ssim, limit, rule, n, all(part.ok for part in everything), detail)
 
 
 def _overlaps(

@@ -40,7 +40,7 @@ CHECK_MEANINGS = {
     "copy": "Tells whether dreams lie suspiciously near to one real subject.",
     "lineage": "No test subject may have had a part in registration, prior, dream or training.",
     "label_shuffle": "With shuffled labels nothing may be learned; otherwise something leaks.",
-    "baseline_first": "The network must beat a plain method without deep learning to be worth it.",
+    "baseline_first": "Networks must beat a plain method without deep learning to be worth it.",
     "dream_ablation": "Dreams must beat random warps; otherwise the learned prior adds nothing.",
     "small_n": "There must be enough test subjects for a difference to be told from luck.",
     "remove": "Where a structure was painted out of the image, the network must not draw it.",
@@ -57,7 +57,7 @@ CHECK_MEANINGS = {
 
 #: Claim that is stated -> what is not shown where it does not hold.
 CLAIMS = {
-    "baseline_first": "that a network is better than a plain method",
+    "baseline_first": "that the networks judged are better than a plain method",
     "dream_ablation": "that learned dreams are better than random warps",
     "remove": "that the network draws nothing where a structure is missing",
     "small_n": "anything for certain, since the test subjects are too few",

@@ -94,7 +94,9 @@ def save_dreams(
     value_of = {
         index: value for value, index in CohortFacts.model_validate(facts).label_values.items()
     }
-    values = torch.tensor([value_of.get(index, 0) for index in range(cohort.n_labels + 1)])
+    sources = sources_of(cohort)
+    # shapes without label maps are their own label, which no file has a value for
+    values = torch.tensor([value_of.get(index, index) for index in range(sources.n_labels + 1)])
     affines = {name: cohort.affines[cohort.index_of(name)] for name in set(chosen["source"])}
     chosen = chosen.assign(
         key=[
@@ -106,7 +108,6 @@ def save_dreams(
     )
     yield done.stale(list(chosen["key"]))
     missing = chosen[~chosen["key"].isin(set(done))]
-    sources = sources_of(cohort)
     for row in range(len(missing)):
         part = missing.iloc[row : row + 1]
         dream = replay(prior, sources, recipes_from_table(part))

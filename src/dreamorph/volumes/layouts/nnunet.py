@@ -55,14 +55,24 @@ def recognises(path: Path) -> bool:
     """channel_names in dataset.json, or images that carry a channel where their labels do not."""
     if not path.is_dir():
         return False
-    if (path / "dataset.json").is_file() and "channel_names" in read_json(path / "dataset.json"):
-        return True
+    if (path / "dataset.json").is_file():
+        description = read_json(path / "dataset.json")
+        if "channel_names" in description:
+            return True
+        if _all_there(path, description.get("training")):
+            return False  # version 1 lists images without their channel, which do not exist
     images = [stem(file) for file in nifti_files(path / "imagesTr")]
     labels = {stem(file) for file in nifti_files(path / "labelsTr")}
     matches = [_CHANNEL.match(name) for name in images]
     if not images or not all(matches) or labels & set(images):
         return False
     return any(match["case"] in labels or match["channel"] == "0000" for match in matches if match)
+
+
+def _all_there(path: Path, listed: Any) -> bool:
+    """Whether the images that a description lists exist, as those of an MSD folder do."""
+    names = [entry.get("image") for entry in listed or [] if isinstance(entry, dict)]
+    return bool(names) and all(isinstance(n, str) and (path / n).is_file() for n in names)
 
 
 def _part(path: Path, part: str, channel: int, expected: Expectation) -> list[CaseFiles]:
