@@ -23,7 +23,9 @@ def saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Dreams of one volume, written for a cohort whose headers begin at a point."""
     labels = torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8)
     labels[..., 1], labels[..., 2] = 1, 2
-    monkeypatch.setattr(nodes, "sources_of", lambda _: SimpleNamespace(n_labels=2))
+    monkeypatch.setattr(
+        nodes, "sources_of", lambda cohort: SimpleNamespace(n_labels=max(1, cohort.n_labels))
+    )
     monkeypatch.setattr(nodes, "recipes_from_table", lambda part: list(part["source"]))
     monkeypatch.setattr(
         nodes,
@@ -38,10 +40,11 @@ def saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     store = NiftiStore(str(tmp_path / "dreams"))
 
-    def save(origin: float, facts: dict[str, Any] = FACTS) -> dict[str, Any]:
+    def save(origin: float, facts: dict[str, Any] = FACTS, n_labels: int = 2) -> dict[str, Any]:
+        labels.clamp_(max=max(1, n_labels))
         affine = np.eye(4)
         affine[:3, 3] = origin
-        cohort = SimpleNamespace(n_labels=2, affines=[affine], index_of=lambda _: 0)
+        cohort = SimpleNamespace(n_labels=n_labels, affines=[affine], index_of=lambda _: 0)
         for item in nodes.save_dreams(cohort, None, table, facts, DreamConfig(), store.load()):  # type: ignore[arg-type]
             store.save(item)
         return dict(store.load())
@@ -63,3 +66,8 @@ def test_labels_of_dreams_have_the_values_of_the_cohorts_files(saved: Any) -> No
     assert one["label"].unique().tolist() == [0, 100, 300]
     (other,) = saved(0.0, FACTS | {"label_values": {"1": 1, "2": 2}}).values()
     assert other["label"].unique().tolist() == [0, 1, 2]
+
+
+def test_shapes_without_label_maps_are_their_own_label(saved: Any) -> None:
+    (one,) = saved(0.0, FACTS | {"label_values": {}, "label_names": {}}, n_labels=0).values()
+    assert one["label"].unique().tolist() == [0, 1]

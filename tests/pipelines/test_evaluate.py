@@ -12,6 +12,8 @@ from dreamorph.hallucination import AuditConfig, NetEvidence
 from dreamorph.hallucination.dream_ablation import dream_ablation
 from dreamorph.pipelines.evaluate.nodes import _plain_keys, collect_scores
 
+NO_FILES = pd.DataFrame({"split": [], "label_content": []})
+
 
 def test_an_arm_that_rightly_draws_nothing_is_compared_with_one_that_does_not() -> None:
     """Dreams draw the organ where it is and nowhere else, random warps always."""
@@ -25,8 +27,8 @@ def test_an_arm_that_rightly_draws_nothing_is_compared_with_one_that_does_not() 
             who = Scored(arm, f"c{subject}", f"s{subject}")
             rows = evaluate_segmentation(who, found, true, (1, 1, 1), {1: "organ"})
             items[f"{arm}-{subject}"] = {"rows": rows.to_dict("list")}
-    cohort = SimpleNamespace(n_labels=1, class_names=[])
-    cases, comparisons, _, _ = collect_scores(cohort, items, {}, EvaluationConfig())  # type: ignore[arg-type]
+    cohort = SimpleNamespace(n_labels=1, class_names=[], fingerprint=lambda: "same")
+    cases, comparisons, *_ = collect_scores(cohort, NO_FILES, items, {}, EvaluationConfig())  # type: ignore[arg-type]
     row = comparisons.set_index(["first", "second"]).loc[("dream", "elastic")]
     assert row["n_subjects"] == 8
     assert (row["mean_first"], row["mean_second"]) == (1.0, 0.5)
@@ -49,8 +51,8 @@ def test_the_claim_that_dreams_helped_has_one_p_value_in_table_and_check() -> No
         label_name="organ", hd95_mm=1.0, surface_dice=1.0
     )
     item = {"one": {"rows": table.to_dict("list")}}
-    cohort = SimpleNamespace(n_labels=1, class_names=[])
-    cases, comparisons, _, _ = collect_scores(cohort, item, {}, EvaluationConfig())  # type: ignore[arg-type]
+    cohort = SimpleNamespace(n_labels=1, class_names=[], fingerprint=lambda: "same")
+    cases, comparisons, *_ = collect_scores(cohort, NO_FILES, item, {}, EvaluationConfig())  # type: ignore[arg-type]
     row = comparisons.set_index(["first", "second"]).loc[("dream", "elastic")]
     networks = cases[cases["arm"].isin(list(arms))]
     plain = cases[cases["arm"] == "atlas"]

@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.errors import DreamError, StaleError
+from dreamorph.errors import DreamError
 from dreamorph.evaluation import with_absent_labels
-from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import (
     AuditConfig,
     CheckResult,
@@ -30,6 +29,7 @@ from dreamorph.hallucination import (
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
 from dreamorph.hallucination.remove import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
+from dreamorph.pipelines.current import JUDGED
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item, stored_network
 from dreamorph.prior import DeformationPrior
@@ -37,8 +37,6 @@ from dreamorph.registration.groupwise import member_rows
 from dreamorph.training import predict
 from dreamorph.volumes.cohort import Cohort
 
-#: In the verdict: the mark of what was judged.
-JUDGED = "judged"
 #: Accepted dreams that the checks look at, and test volumes that structures are painted out of.
 DREAMS, TESTS = 120, 24
 
@@ -76,9 +74,17 @@ def audit_dreams(
 
 
 def paint_out(
-    cohort: Cohort, plan: pd.DataFrame, arms: Items, choice: dict[str, Any], audit: AuditConfig
+    cohort: Cohort,
+    plan: pd.DataFrame,
+    arms: Items,
+    choice: dict[str, Any],
+    audit: AuditConfig,
+    judged: str,
 ) -> pd.DataFrame:
-    """Show test volumes without their structures to every training of the networks judged."""
+    """Show test volumes without their structures to every training of the networks judged.
+
+    Not before it is known that results belong together (`judged`): it takes its time.
+    """
     if task_of(cohort) == "classification":
         return pd.DataFrame(columns=list(REMOVAL_COLUMNS))
     shown = _shown(cohort, audit)
@@ -97,22 +103,9 @@ def audit_nets(
     cases: pd.DataFrame,
     removal: pd.DataFrame,
     choice: dict[str, Any],
-    plan: pd.DataFrame,
-    scores: Items,
     audit: AuditConfig,
 ) -> list[CheckResult]:
-    """Hold the trained networks against plain methods, random warps and empty images.
-
-    Raises:
-        StaleError: other networks were scored than there are now.
-    """
-    known = [str(key) for key in scores]
-    for row in plan.itertuples(index=False):
-        if not any(key.startswith(f"{row.key}-") for key in known):
-            raise StaleError(
-                f"the network of arm {row.arm} was trained after networks were scored: run"
-                " --pipelines evaluate,audit,report, or all steps, again"
-            )
+    """Hold the trained networks against plain methods, random warps and empty images."""
     segmentation = task_of(cohort) == "segmentation"
     plain = ATLAS if segmentation else SHAPE
     table = with_absent_labels(cases) if segmentation else cases.assign(label=0)
@@ -129,39 +122,15 @@ def audit_nets(
 
 
 def decide(
-    dream_checks: list[CheckResult],
-    net_checks: list[CheckResult],
-    cohort: Cohort,
-    plan: pd.DataFrame,
-    dream_table: pd.DataFrame,
+    dream_checks: list[CheckResult], net_checks: list[CheckResult], judged: str
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """All checks in one table, and the verdict with the claims that did not hold.
 
-    With a mark of what was judged, so that no later report shows it beside something else.
+    With the mark of what was judged, so that no later report shows it beside something else.
     """
     results = [*dream_checks, *net_checks]
     verdict = {"verdict": overall_verdict(results)} | tags(results)
-    return to_table(results), verdict | {JUDGED: mark_of(cohort, plan, dream_table)}
-
-
-def mark_of(cohort: Cohort, plan: pd.DataFrame, dream_table: pd.DataFrame) -> str:
-    """What a verdict is about: volumes, networks and dreams."""
-    return fingerprint(cohort.fingerprint(), list(plan["key"]), list(dream_table["key"]))
-
-
-def check_judged(
-    verdict: dict[str, str], cohort: Cohort, plan: pd.DataFrame, dream_table: pd.DataFrame
-) -> None:
-    """Refuse a verdict on other volumes, networks or dreams than there are now.
-
-    Raises:
-        StaleError: it is one.
-    """
-    if verdict.get(JUDGED) != mark_of(cohort, plan, dream_table):
-        raise StaleError(
-            "the verdict is of other volumes, networks or dreams than there are now: run"
-            " --pipelines evaluate,audit,report, or all steps, again"
-        )
+    return to_table(results), verdict | {JUDGED: judged}
 
 
 def _judged(choice: dict[str, Any]) -> tuple[str, ...]:

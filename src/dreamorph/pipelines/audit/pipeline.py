@@ -3,12 +3,27 @@
 from kedro.pipeline import Pipeline, node
 
 from dreamorph.pipelines.audit import nodes
+from dreamorph.pipelines.current import check_results
 
 
 def create_pipeline() -> Pipeline:
     """Dreams and scores -> hallucination checks and one verdict."""
     return Pipeline(
         [
+            node(
+                check_results,
+                [
+                    "cohort",
+                    "case_table",
+                    "dream_table",
+                    "arm_plan",
+                    "scores",
+                    "plain_scores",
+                    "results",
+                ],
+                "judged",
+                name="check_results",
+            ),
             node(
                 nodes.audit_dreams,
                 ["cohort", "prior", "pair_table", "dream_table", "params:audit"],
@@ -17,19 +32,19 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.paint_out,
-                ["cohort", "arm_plan", "arms", "choice", "params:audit"],
+                ["cohort", "arm_plan", "arms", "choice", "params:audit", "judged"],
                 "removal",
                 name="paint_out_structures",
             ),
             node(
                 nodes.audit_nets,
-                ["cohort", "cases", "removal", "choice", "arm_plan", "scores", "params:audit"],
+                ["cohort", "cases", "removal", "choice", "params:audit"],
                 "net_checks",
                 name="audit_nets",
             ),
             node(
                 nodes.decide,
-                ["dream_checks", "net_checks", "cohort", "arm_plan", "dream_table"],
+                ["dream_checks", "net_checks", "judged"],
                 ["checks", "verdict"],
                 name="decide",
             ),

@@ -24,6 +24,7 @@ from dreamorph.evaluation import (
 )
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
+from dreamorph.pipelines.current import MADE_OF, mark_of_scores
 from dreamorph.pipelines.train.nodes import from_item, stored_network
 from dreamorph.training import Views, predict_each
 from dreamorph.volumes.cohort import Cohort
@@ -133,9 +134,13 @@ def score_plain(
 
 
 def collect_scores(
-    cohort: Cohort, scores: Items, plain: Items, evaluation: EvaluationConfig
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """All scores in one table, the comparisons of the arms, and the metrics to track."""
+    cohort: Cohort,
+    case_table: pd.DataFrame,
+    scores: Items,
+    plain: Items,
+    evaluation: EvaluationConfig,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], dict[str, Any], dict[str, str]]:
+    """All scores in one table, the comparisons of the arms, the metrics to track, and a mark."""
     items = [scores[key] for key in scores] + [plain[key] for key in plain]
     cases = pd.concat([pd.DataFrame(item["rows"]) for item in items], ignore_index=True)
     rng = np.random.default_rng(evaluation.seed)
@@ -159,7 +164,8 @@ def collect_scores(
     ]
     comparisons = pd.concat(tables, ignore_index=True)
     own = values.get("dream", {}).get("test", {})
-    return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}
+    made_of = {MADE_OF: mark_of_scores(cohort, case_table, scores, plain)}
+    return cases, comparisons, {str(k): v for k, v in values.items()}, {"test": own}, made_of
 
 
 def check_unseen(item: dict[str, Any], tests: Cohort) -> None:

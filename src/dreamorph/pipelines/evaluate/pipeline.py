@@ -42,8 +42,8 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.collect_scores,
-                ["cohort", "scores", "plain_scores", "params:evaluation"],
-                ["cases", "comparisons", "arm_metrics", "test_metrics"],
+                ["cohort", "case_table", "scores", "plain_scores", "params:evaluation"],
+                ["cases", "comparisons", "arm_metrics", "test_metrics", "results"],
                 name="collect_scores",
             ),
         ]

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from dreamorph import __version__
 from dreamorph.datasets.simulated import SimulatedFolder
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.pipelines.audit.nodes import check_judged
 from dreamorph.pipelines.common import (
     Items,
     replay,
@@ -82,7 +81,6 @@ def write_report(
     comparisons: pd.DataFrame,
     tuning_scores: pd.DataFrame,
     choice: dict[str, Any],
-    arm_plan: pd.DataFrame,
     arms: Items,
     scores: Items,
     checks: pd.DataFrame,
@@ -93,12 +91,7 @@ def write_report(
     git_commit: str,
     earlier: list[str],
 ) -> tuple[str, dict[str, bytes]]:
-    """One self-contained page, and its pictures for the dashboard.
-
-    Raises:
-        StaleError: the verdict is of other networks or dreams than there are now.
-    """
-    check_judged(verdict, cohort, arm_plan, dream_table)
+    """One self-contained page, and its pictures for the dashboard."""
     recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
     inputs = ReportInputs(
         study=report.title,

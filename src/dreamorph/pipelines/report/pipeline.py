@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from dreamorph.pipelines.current import check_verdict
 from dreamorph.pipelines.report import nodes
 
 
@@ -25,6 +26,21 @@ def create_pipeline() -> Pipeline:
                 name="judge_recovery",
             ),
             node(
+                check_verdict,
+                [
+                    "verdict",
+                    "cohort",
+                    "case_table",
+                    "dream_table",
+                    "arm_plan",
+                    "scores",
+                    "plain_scores",
+                    "results",
+                ],
+                "current_verdict",
+                name="check_verdict",
+            ),
+            node(
                 nodes.write_report,
                 [
                     "params:cohort",
@@ -40,11 +56,10 @@ def create_pipeline() -> Pipeline:
                     "comparisons",
                     "tuning_scores",
                     "choice",
-                    "arm_plan",
                     "arms",
                     "scores",
                     "checks",
-                    "verdict",
+                    "current_verdict",
                     "recovery",
                     "params:report",
                     "parameters",

@@ -14,6 +14,7 @@ from dreamorph.dreaming.dreams import recipes_from_table
 from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, sources_of, task_of
+from dreamorph.pipelines.current import MADE_OF, mark_of_plan
 from dreamorph.prior import DeformationPrior
 from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, TrainingData
 from dreamorph.training import train_arms as learn
@@ -43,11 +44,13 @@ def plan_arms(
     apart = {"arms", "seeds", "progress", "device", "checkpoint_every"}
     shared = training.model_dump(mode="json", exclude=apart)
     given = (TRAINING, shared, marks, data.classes, data.n_outputs)
+    made_of = mark_of_plan(cohort, dream_table)
     rows = [
         {
             "arm": arm.name,
             "seed": seed,
             "key": f"{arm.name}-{seed}-{fingerprint(arm.fingerprint, seed, *given)}",
+            MADE_OF: made_of,
         }
         for seed in training.seeds
         for arm in arms
