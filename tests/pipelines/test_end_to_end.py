@@ -39,8 +39,8 @@ MOMENTS = (
         f"data/*/tiny/{name}/*"
         for name in ("tuning", "judged_dreams", "dreams", "checkpoints", "arms")
     ),
-    "data/*/tiny/removal.csv",
     "data/*/tiny/scores/*",
+    "data/*/tiny/removal.csv",
     "data/*/tiny/checks.csv",
     "data/*/tiny/report.html",
 )
