@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dreamorph.reporting.figures import planes
+from dreamorph.reporting.style import new_figure
 
 FULL = ((0, 3), (0, 4), (0, 5))
 
@@ -97,3 +98,17 @@ def test_the_window_ignores_padding_and_survives_a_constant() -> None:
     assert 0 <= low < 0.05
     assert 0.95 < high <= 1
     assert planes.window(torch.ones(2, 2, 2), torch.ones(2, 2, 2)) == (0.5, 1.5)
+
+
+@pytest.mark.parametrize("width", [3.0, 4.8, 9.6])
+@pytest.mark.parametrize("names", [4 * ["bone"], ["lateral ventricles", "thalamus", "caudate"]])
+def test_a_legend_stays_within_its_figure(width: float, names: list[str]) -> None:
+    figure = new_figure(width, 3.0)
+    figure.subplots()
+    lines = {"outline of the source": {"color": "white"}}
+    planes.legend(figure, dict(enumerate(names, start=1)), lines)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width

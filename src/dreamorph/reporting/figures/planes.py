@@ -24,6 +24,8 @@ CONVENTION = (
     "anterior is on the left of sagittal ones; the letters stand for right, left, anterior, "
     "posterior, superior and inferior, as the file headers give them."
 )
+#: Room that an entry of a legend takes: its mark with the gaps around it, and a letter.
+_MARK_INCHES, _LETTER_INCHES = 0.6, 0.06
 _SCALES_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 _OUTLINE = [patheffects.withStroke(linewidth=2, foreground="black")]
 
@@ -221,10 +223,12 @@ def legend(figure: Figure, names: dict[int, str], other: dict[str, dict[str, Any
         lines.append(Line2D([], [], color=colour, linestyle=style, label=plain(name, 24)))
     lines += [Line2D([], [], label=text, **line) for text, line in other.items()]
     if lines:
+        longest = max(len(str(line.get_label())) for line in lines)
+        fitting = int(figure.get_figwidth() / (_MARK_INCHES + longest * _LETTER_INCHES))
         figure.legend(
             handles=lines,
             loc="outside lower center",
-            ncols=min(len(lines), 5),
+            ncols=max(1, min(len(lines), fitting, 5)),
             labelcolor="white",
             frameon=True,
             facecolor="#22272e",
