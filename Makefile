@@ -10,7 +10,7 @@ SHELL := bash
 .PHONY: help run test lint dashboard notebook clean
 
 BIN := .venv/bin
-RESULTS := $(wildcard data/0[2-9]_*) data/01_raw/simulated data/01_raw/tiny mlruns
+RESULTS := $(wildcard data/0[2-9]_*) data/01_raw/simulated mlruns
 
 help:
 	@echo "make run        run the pipeline on simulated patients, or with ARGS=\"--env ...\""

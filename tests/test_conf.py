@@ -13,6 +13,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 
 from dreamorph.hooks import parameters_model
+from dreamorph.parameters import Parameters
 from dreamorph.pipeline_registry import STEPS
 from dreamorph.settings import CONFIG_LOADER_ARGS, StudyConfigLoader
 from dreamorph.tracking.declared import Declaration
@@ -45,8 +46,19 @@ def test_catalog_entries_and_their_tracking_are_valid(env: str) -> None:
             if declaration is not None:
                 Declaration.model_validate(declaration)
             where = Path(entry.get("path") or entry.get("filepath"))
-            raw = where.parts[1] == "01_raw"
-            assert raw or where.parts[2] == conf.study(), f"{name} is not kept apart by study"
+            layer, *apart = where.parts[1:]
+            assert layer != "01_raw" or apart.pop(0) == "simulated"
+            assert apart[0] == conf.study(), f"{name} is not kept apart by study"
+
+
+def test_defaults_from_python_are_those_of_a_run() -> None:
+    """But for the steps of a first look, and for what says where results go."""
+    given = Parameters.model_validate(
+        {k: v for k, v in loader("base")["parameters"].items() if k in Parameters.model_fields}
+    ).model_dump()
+    own = Parameters().model_dump()
+    assert (given["training"].pop("steps"), own["training"].pop("steps")) == (400, 1000)
+    assert given | {"report": None} == own | {"report": None}
 
 
 NAMES = ("None", "NA", "n/a", "null", "nan", "a")

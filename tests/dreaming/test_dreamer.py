@@ -50,6 +50,14 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.parametrize(("n", "count"), [(0, 6), (3, 7), (3, 0)])
+def test_what_cannot_be_dreamed_is_one_clear_line(n: int, count: int) -> None:
+    """No dream at all, more volumes than the prior has members, or none."""
+    images, labels = make_volumes(count or 1)
+    with pytest.raises(DreamError, match="expected at least one dream, of volumes of the prior's"):
+        Dreamer(make_prior()).dream(images[:count], labels[:count], n)
+
+
 def test_the_same_generator_dreams_the_same() -> None:
     prior, (images, labels) = make_prior(), make_volumes()
     first = Dreamer(prior).dream(images, labels, 5, generator=generator())

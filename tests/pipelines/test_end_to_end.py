@@ -32,7 +32,7 @@ from tests.pipelines.conftest import ROOT, Workplace, make_workplace
 DATA = "data"
 #: What a run makes, in its order. The first is the folder of patients, not yet whole.
 MOMENTS = (
-    "data/01_raw/.tmp*/*/*",
+    "data/01_raw/simulated/.tmp*/*/*",
     *(f"data/*/tiny/{name}/*" for name in ("plain_scores", "affine_pairs", "pairs")),
     "data/*/tiny/prior.pt",
     *(

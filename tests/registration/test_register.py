@@ -228,6 +228,13 @@ def test_one_map_serves_many_volumes_and_other_numbers_are_refused() -> None:
         pair.warp(volumes)
 
 
+def test_a_volume_of_another_grid_is_not_stretched_to_this_one() -> None:
+    found = RegistrationResult(SpatialTransform.identity(1, (8, 9, 10), (1.0, 1.0, 1.0)), ("",))
+    assert found.warp(torch.zeros(1, 1, 8, 9, 10)).shape == (1, 1, 8, 9, 10)
+    with pytest.raises(RegistrationError, match=r"expected volumes \(B, C, 8, 9, 10\) on the grid"):
+        found.warp(torch.zeros(1, 1, 4, 9, 10))
+
+
 def test_a_registration_that_folds_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deformable step is made to return a velocity that folds."""
     shape = (20, 20, 20)
@@ -263,6 +270,10 @@ def test_large_voxels_do_not_coarsen_the_inverse() -> None:
         ({"fixed_mask": torch.zeros(1, 1, 8, 8, 8)}, "fixed_mask is empty"),
         ({"fixed": torch.zeros(1, 2, 8, 8, 8)}, "fixed must be"),
         ({"fixed_labels": torch.zeros(1, 1, 8, 8, 8)}, "labels of one volume only"),
+        ({k: torch.zeros(0, 1, 8, 8, 8) for k in ("fixed", "moving")}, "at least one pair"),
+        ({"spacing": (1.0, 1.0)}, "spacing must be 3 positive numbers"),  # type: ignore[dict-item]
+        ({"spacing": (1.0, 0.0, 1.0)}, "spacing must be 3 positive"),  # type: ignore[dict-item]
+        ({"spacing": (1.0, -1.0, 1.0)}, "spacing must be 3 positive"),  # type: ignore[dict-item]
     ],
 )
 def test_bad_input_gets_one_clear_line(change: dict[str, torch.Tensor], message: str) -> None:

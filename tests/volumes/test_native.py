@@ -6,10 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dreamorph.errors import CohortError, DreamorphError
+from dreamorph.errors import CohortError, DreamorphError, StaleError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.ingest import load_cohort
-from dreamorph.volumes.native import native_channels, native_labels, read_label, save_nifti
+from dreamorph.volumes.native import (
+    label_content,
+    native_channels,
+    native_labels,
+    read_label,
+    save_nifti,
+)
 
 KINDS = ["RAS", "LAS", "LPS", "SRA", "oblique"]
 
@@ -121,3 +127,17 @@ def test_a_folder_that_is_a_file(build, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DreamorphError, match="cannot be written"):
         save_nifti(tmp_path / "file" / "a.nii", build.image(0), np.eye(4))
+
+
+def test_a_label_file_that_has_changed_since_it_was_read_is_noticed(build, tmp_path):
+    path, affine = tmp_path / "label.nii.gz", build.affine_of("RAS", (1.0, 1.0, 1.0))
+    build.save(path, build.label(), affine)
+    voxels, stored = read_label(str(path), {1: 1, 2: 2})
+    content = label_content(voxels, stored)
+    read_label(str(path), {1: 1, 2: 2}, content)
+    changed = build.label()
+    changed[0, 0, 0] = 2
+    for label, place in ((changed, affine), (build.label(), affine + np.eye(4))):
+        build.save(path, label, place)
+        with pytest.raises(StaleError, match="has changed since it was read: run all steps"):
+            read_label(str(path), {1: 1, 2: 2}, content)

@@ -15,7 +15,7 @@ class DreamConfig(Config):
         seed: names the whole set.
     """
 
-    pool: int = Field(default=200, ge=8)
+    pool: int = Field(default=160, ge=8)
     saved: int = Field(default=12, ge=0)
     scale: float = Field(default=1.0, gt=0)
     seed: int = 0

@@ -66,6 +66,7 @@ class Dreamer:
 
         Sources of a class come up equally often, give or take one.
         """
+        self._check(n, members)
         seeds = torch.randint(2**31 - 1, (n,), generator=generator)
         sources = self._balanced_sources(n, members, generator)
         return [
@@ -90,6 +91,7 @@ class Dreamer:
                 f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
                 f"{len(members)} members must agree"
             )
+        self._check(len(recipes), members)
         rows = {self.prior.members[m]: row for row, m in enumerate(members)}
         index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
         transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
@@ -124,6 +126,14 @@ class Dreamer:
         return SpatialTransform(
             torch.stack(before), torch.stack(velocities), torch.stack(after), tuple(shape), spacing
         )
+
+    def _check(self, n: int, members: Sequence[int]) -> None:
+        known = len(self.prior.members)
+        if n < 1 or not members or not 0 <= min(members) <= max(members) < known:
+            raise DreamError(
+                f"expected at least one dream, of volumes of the prior's {known} members, got {n}"
+                f" of {len(members)} volumes: name the members that they are"
+            )
 
     def _recipe(self, member: int, seed: int) -> Recipe:
         cls = self.prior.classes[member]

@@ -26,7 +26,7 @@ class PairingConfig(Config):
     """
 
     labelled: int = Field(default=1225, ge=1)
-    per_unlabelled: int = Field(default=3, ge=1)
+    per_unlabelled: int = Field(default=2, ge=1)
     seed: int = 0
 
 

@@ -68,8 +68,14 @@ class RegistrationResult:
         is interpolated as a probability and the most probable one is kept.
 
         Raises:
-            RegistrationError: there are more than 256 of them, or volumes and maps do not pair up.
+            RegistrationError: there are more than 256 of them, or volumes and maps do not pair up,
+                or are of different grids.
         """
+        if volume.shape[2:] != self.transform.shape:
+            raise RegistrationError(
+                f"expected volumes (B, C, {', '.join(map(str, self.transform.shape))}) on the grid"
+                f" of the registration, got {tuple(volume.shape)}"
+            )
         if len(self.transform) not in (1, len(volume)):
             raise RegistrationError(
                 f"expected {len(self.transform)} volumes, one for each map, got {len(volume)}"
@@ -127,19 +133,18 @@ def register(
         fixed_labels, moving_labels: integers `(B, 1, *shape)`, both or neither; guide the pair.
         fixed_mask, moving_mask: `(B, 1, *shape)`, true where a volume has content; None is all.
             With air or padding around the content, give them: the affine step goes by its width.
-        spacing: voxel size in mm, in the order of the array's axes.
+        spacing: voxel size in mm, in the order of the array's axes; of 2D images the first two.
 
     Returns:
         Maps from the fixed grid to the moving grid, on the device of `fixed`.
 
     Raises:
-        RegistrationError: shapes differ, values are not finite, a mask is empty, or only one of
-            the two volumes has labels.
+        RegistrationError: shapes differ, there is no pair, values are not finite, a mask is empty,
+            only one of the two volumes has labels, or the spacing is none.
     """
     config = config or RegistrationConfig()
-    ndim = fixed.dim() - 2
-    spacing = tuple(float(s) for s in spacing)[:ndim]
     _check(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
+    spacing = _spacing(spacing, fixed.dim() - 2)
     device = computing_device(config, fixed)
     everything = torch.ones_like(fixed)
     fixed_mask = everything if fixed_mask is None else fixed_mask
@@ -220,11 +225,23 @@ def computing_device(config: RegistrationConfig, volume: torch.Tensor) -> torch.
     return torch.device(config.device)
 
 
+def _spacing(given: Sequence[float], ndim: int) -> tuple[float, ...]:
+    spacing = tuple(float(s) for s in given)
+    if len(spacing) < ndim or not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise RegistrationError(
+            f"spacing must be {ndim} positive numbers of millimetres, one for each axis, got"
+            f" {spacing}"
+        )
+    return spacing[:ndim]
+
+
 def _check(fixed: torch.Tensor, moving: torch.Tensor, *others: torch.Tensor | None) -> None:
     if fixed.dim() not in (4, 5) or fixed.shape[1] != 1:
         raise RegistrationError(
             f"fixed must be (B, 1, H, W) or (B, 1, D, H, W), got {tuple(fixed.shape)}"
         )
+    if not fixed.numel():
+        raise RegistrationError(f"expected at least one pair of volumes, got {tuple(fixed.shape)}")
     for name, other in zip(
         ("moving", "fixed_labels", "moving_labels", "fixed_mask", "moving_mask"),
         (moving, *others),

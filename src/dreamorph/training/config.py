@@ -79,7 +79,7 @@ class TrainingConfig(Config):
     channels: tuple[int, ...] = (16, 32, 64, 128)
     residual_units: int = Field(default=2, ge=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    dream_fraction: float = Field(default=1.0, ge=0, le=1)
+    dream_fraction: float = Field(default=0.8, ge=0, le=1)
     intensity: IntensityConfig | None = IntensityConfig()
     epoch_steps: int = Field(default=50, ge=1)
     checkpoint_every: int = Field(default=200, ge=1)

@@ -11,23 +11,38 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from dreamorph.errors import CohortError, DreamorphError
+from dreamorph.errors import CohortError, DreamorphError, StaleError
+from dreamorph.fingerprint import fingerprint
 from dreamorph.volumes import io
 
 _ALIGNED = 2  # NIfTI code: coordinates aligned to those of another scan
 
 
-def read_label(address: str, label_values: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def read_label(
+    address: str, label_values: dict[int, int], content: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A case's original label map (D, H, W) uint8 with the cohort's labels, and its affine (4, 4).
 
     `label_values` is that of `CohortFacts`: value in the file -> label. The array stays in the
-    stored orientation. Raises UnreadableVolumeError.
+    stored orientation. Raises UnreadableVolumeError, and StaleError where the file no longer holds
+    `content`, what ingest noted of it (`label_content`).
     """
-    voxels = np.rint(io.read_voxels(address))
+    stored = io.read_voxels(address)
+    if content is not None and content != label_content(stored, io.read_header(address).affine):
+        raise StaleError(
+            "the label file of a test case has changed since it was read: run all steps again"
+            " (what is unchanged is not done again)"
+        )
+    voxels = np.rint(stored)
     result = np.zeros(voxels.shape, dtype=np.uint8)
     for value, index in label_values.items():
         result[voxels == value] = index
     return result, io.read_header(address).affine
+
+
+def label_content(voxels: np.ndarray, affine: np.ndarray) -> str:
+    """What a label file holds, as ingest notes it: values and place."""
+    return fingerprint(io.voxel_digest(voxels), affine)
 
 
 def native_labels(

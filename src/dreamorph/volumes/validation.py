@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 
 from dreamorph.errors import CohortError
-from dreamorph.fingerprint import fingerprint
 from dreamorph.volumes import checks, io
 from dreamorph.volumes.checks import Problem
 from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.native import label_content
 from dreamorph.volumes.records import (
     QUARANTINE_COLUMNS,
     CohortFacts,
@@ -179,7 +179,7 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
     try:
         label = io.read_voxels(case.row["label"])
         assert case.label is not None
-        case.label_content = fingerprint(io.voxel_digest(label), case.label.affine)
+        case.label_content = label_content(label, case.label.affine)
         problems = checks.label_problems(label, declared)
         case.problems += problems
         if not problems:

@@ -195,14 +195,16 @@ class _Judge:
     ) -> None:
         self.cohort, self.evaluation = cohort, evaluation
         self.values = CohortFacts.model_validate(facts).label_values
-        self.files = dict(zip(case_table["case"], case_table["label"], strict=True))
+        columns = case_table["case"], case_table["label"], case_table["label_content"]
+        self.files = {case: (file, content) for case, file, content in zip(*columns, strict=True)}
 
     def score(
         self, case: str, probabilities: torch.Tensor, arm: str, seed: int
     ) -> tuple[pd.DataFrame, tuple[str, torch.Tensor]]:
         """Rows of the case table and the label map on the common grid, for `(1, L, *shape)`."""
         row = self.cohort.index_of(case)
-        reference, affine = read_label(str(self.files[case]), self.values)
+        file, content = self.files[case]
+        reference, affine = read_label(str(file), self.values, str(content))
         native = native_labels(
             probabilities[0].numpy(), self.cohort.affines[row], reference.shape, affine
         )
