@@ -95,6 +95,14 @@ def test_classes_differ_in_their_mean_and_share_the_rest() -> None:
     assert cosine > 0.6
     with pytest.raises(PriorError, match="unknown class"):
         prior.draw(0, "c")
+    # without a class all of them count alike, in what is drawn and in how likely it is
+    drawn = prior.sample(4, torch.Generator().manual_seed(0))
+    known = torch.stack([prior.log_density(drawn, cls) for cls in ("a", "b")])
+    mixed = prior.log_density(drawn)
+    assert mixed.shape == (4,)
+    assert torch.allclose(mixed, known.logsumexp(0) - torch.tensor(2.0).double().log())
+    assert (mixed <= known.max(0).values).all()
+    assert (mixed >= known.max(0).values - 0.7).all()
 
 
 @pytest.mark.parametrize("classes", ["aab", "abb", "abc", "aabc", "aabb"])

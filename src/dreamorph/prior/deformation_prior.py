@@ -1,5 +1,6 @@
 """The deformation prior: what is learned, sampled, scored and saved."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,10 @@ class DeformationPrior:
     def sample(
         self, n: int, generator: torch.Generator | None = None, cls: str | None = None
     ) -> torch.Tensor:
-        """`n` velocity fields `(n, ndim, *coarse)` in mm, from the common space to new subjects."""
+        """`n` velocity fields `(n, ndim, *coarse)` in mm, from the common space to new subjects.
+
+        Of one class; without one, of all classes alike.
+        """
         names = self.class_names
         seeds = torch.randint(2**31 - 1, (n, 2), generator=generator)
         picked = [cls if cls is not None else names[int(s) % len(names)] for s in seeds[:, 1]]
@@ -146,8 +150,13 @@ class DeformationPrior:
     def log_density(self, fields: torch.Tensor, cls: str | None = None) -> torch.Tensor:
         """Log density `(n,)` of velocity fields `(n, ndim, *coarse)`: of their values at the sites.
 
-        The sites are a sub-grid coarse enough for the values to be free (`PriorConfig.sites`).
+        The sites are a sub-grid coarse enough for the values to be free (`PriorConfig.sites`). Of
+        one class; without one, of all classes alike, as `sample` draws them.
         """
+        names = self.class_names
+        if cls is None and names != [None]:
+            of_each = torch.stack([self.log_density(fields, name) for name in names])
+            return of_each.logsumexp(dim=0) - math.log(len(names))
         gaussian = self._gaussian(cls)
         if cls not in self._at_sites:
             self._at_sites[cls] = gaussian.at(self._sites)
