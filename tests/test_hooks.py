@@ -143,7 +143,7 @@ def test_a_failed_run_says_why(project: Path) -> None:
     (run,) = parents(project)
     assert run.info.status == "FAILED"
     assert run.data.tags["error"].startswith("cohort.path: expected volumes")
-    assert run.data.tags["verdict"] == "not_assessable"
+    assert run.data.tags["verdict"] == "fail"  # closed
     assert mlflow.active_run() is None
 
 

@@ -228,13 +228,18 @@ class TrackingHook(MlflowHook):
         self.close("FAILED", one_line(error))
 
     def close(self, status: str, reason: str) -> None:
-        """Close this process's run, if one is open, with a status and a reason without paths."""
+        """Close this process's run, if one is open, with a status and a reason without paths.
+
+        The verdict fails closed: that of a run that failed is no other, whatever it had found.
+        """
         run_id, self.run_id, self.recorder = self.run_id, None, None
         if run_id is None:
             return
         try:
             client: MlflowClient = self.mlflow_config.server._mlflow_client
             client.set_tag(run_id, "error", scrub(reason))
+            if status == "FAILED":
+                client.set_tag(run_id, VERDICT, "fail")
             if not self._already_active_mlflow:  # else it belongs to whoever opened it
                 while mlflow.active_run():
                     mlflow.end_run(status)
