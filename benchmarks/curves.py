@@ -193,9 +193,15 @@ def _place(reached: float, ns: Collection[int]) -> str:
 
 
 def of_common_draws(scores: pd.Series) -> pd.Series:
-    """At every n, the draws that all arms have which are there at that n: others do not compare."""
+    """The draws that have, at every n, all arms which are there at that n: others do not compare.
+
+    Neither between arms nor along a curve, since some draws are harder than others.
+    """
     arms = scores.groupby(level=["labelled", "draw"]).transform(_arms)
-    return scores[arms == arms.groupby(level="labelled").transform("max")]
+    whole = scores[arms == arms.groupby(level="labelled").transform("max")]
+    draws = whole.index.get_level_values("draw")
+    at = [set(part.index.get_level_values("draw")) for _, part in whole.groupby(level="labelled")]
+    return whole[draws.isin(set.intersection(*at))]
 
 
 def _arms(own: pd.Series) -> int:
