@@ -16,6 +16,8 @@ from dreamorph.volumes.native import (
     read_label,
     save_nifti,
 )
+from dreamorph.volumes.scan import scan
+from dreamorph.volumes.validation import validate
 
 KINDS = ["RAS", "LAS", "LPS", "SRA", "oblique"]
 
@@ -45,7 +47,10 @@ def test_a_label_makes_the_round_trip(build, tmp_path, kind):
         build.save(tmp_path / f"images/scan_{i}.nii.gz", build.image(i, shape), affine)
         build.save(tmp_path / f"labels/scan_{i}.nii.gz", build.label(shape) * 7, affine)
     cohort = load_cohort(CohortConfig(path=tmp_path))
-    label, native = read_label(str(tmp_path / "labels/scan_0.nii.gz"), {7: 1, 14: 2})
+    checked = validate(scan(CohortConfig(path=tmp_path)), CohortConfig()).good
+    noted = dict(zip(checked["label"], checked["label_content"], strict=True))
+    address = str(tmp_path / "labels/scan_0.nii.gz")
+    label, native = read_label(address, {7: 1, 14: 2}, noted[address])
     np.testing.assert_array_equal(label, build.label(shape))
     one_hot = np.stack([(cohort.labels[0, 0].numpy() == v) for v in range(3)]).astype(np.float32)
     geometry = cohort.affines[0], label.shape, native

@@ -178,8 +178,7 @@ def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> No
         return
     try:
         label = io.read_voxels(case.row["label"])
-        assert case.label is not None
-        case.label_content = label_content(label, case.label.affine)
+        case.label_content = label_content(label, io.read_header(case.row["label"]).affine)
         problems = checks.label_problems(label, declared)
         case.problems += problems
         if not problems:
@@ -303,7 +302,7 @@ def _facts(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> Coho
             " cohort.label_names"
         )
     modality = _modality(good, layout, config)
-    if modality == "CT" and all(case.low >= 0 for case in good):
+    if modality == "CT" and good and all(case.low >= 0 for case in good):
         logger.warning("no CT volume has a negative voxel: are these Hounsfield units?")
     return CohortFacts(
         layout=layout.layout,
