@@ -342,7 +342,7 @@ def test_what_is_no_cohort(tmp_path):
     with pytest.raises(CohortError, match="is an empty folder; recognised layouts are manifest: "):
         listed(tmp_path)
     (tmp_path / "slice.dcm").write_bytes(b"")
-    with pytest.raises(CohortError, match="dcm2niix"):
+    with pytest.raises(CohortError, match="do not bear DICOM's mark"):
         listed(tmp_path)
     with pytest.raises(CohortError, match="a file of unknown kind"):
         listed(tmp_path / "slice.dcm")

@@ -8,7 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from dreamorph.config import Config
 
-LayoutName = Literal["auto", "msd", "nnunet", "folder", "medmnist", "manifest"]
+_MAX_LABELS = 255
+
+LayoutName = Literal["auto", "msd", "nnunet", "folder", "medmnist", "manifest", "dicom"]
 
 
 class SubjectRule(Config):
@@ -28,11 +30,7 @@ class SubjectRule(Config):
     def _has_a_group(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
-        if groups < 1:
+        if _check_pattern(value).groups < 1:
             raise ValueError(f"expected a group in parentheses for the subject, got {value!r}")
         return value
 
@@ -58,6 +56,12 @@ class CohortConfig(Config):
     case_names: Literal["auto", "keep", "pseudonym"] = "auto"
     label_names: dict[int, str] | None = None
     """Label value in the files -> name, without background 0; overrides the data set's own."""
+    structures: dict[str, str] | None = None
+    """DICOM: name of each label -> regular expression for the names of its segments (SEG) or
+    regions (RTSTRUCT), which it must match as a whole, capitals aside; later ones cover earlier
+    ones. None: the structures that more than half of the files have, which must not overlap."""
+    series_description: str | None = None
+    """DICOM: regular expression that a SeriesDescription must contain, capitals aside."""
     class_names: dict[str, str] | None = None
     """Class in the files -> name to show, for data sets that only number their classes."""
     image_without_label: Literal["auto", "unlabelled", "quarantine"] = "auto"
@@ -82,6 +86,22 @@ class CohortConfig(Config):
     def _not_empty(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise ValueError("expected a file or folder, or null")
+        return value
+
+    @field_validator("structures")
+    @classmethod
+    def _patterns(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is not None and not 1 <= len(value) <= _MAX_LABELS:
+            raise ValueError(f"expected 1 to {_MAX_LABELS} labels, got {len(value)}")
+        for pattern in (value or {}).values():
+            _check_pattern(pattern)
+        return value
+
+    @field_validator("series_description")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_pattern(value)
         return value
 
     @field_validator("spacing_mm")
@@ -130,3 +150,10 @@ class SplitConfig(Config):
     """None: all the labelled subjects that are left."""
     train_fraction: float = Field(default=0.5, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+
+
+def _check_pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error

@@ -1,13 +1,13 @@
 """Reading headers and voxels by address.
 
-An address is a string: the path of a NIfTI file, or `path.npz::member::index` for one volume of an
-array in a MedMNIST file, so that such a cohort need not be unpacked.
+An address is a string: the path of a NIfTI file, `path.npz::member::index` for one volume of an
+array in a MedMNIST file, or what `volumes.dicom` writes for a series and what was drawn on it, so
+that such cohorts need not be unpacked or converted.
 """
 
 import hashlib
 import zipfile
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from dreamorph.errors import CohortError
+from dreamorph.volumes import dicom
+from dreamorph.volumes.header import Header, UnreadableVolumeError
 
 ENDINGS = (".nii.gz", ".nii")
 MAX_VOXELS = 2**31
@@ -38,39 +39,6 @@ _BROKEN = (
 )
 
 
-class UnreadableVolumeError(CohortError):
-    """The bytes are no volume. The message names no file, because file names may name patients."""
-
-
-@dataclass(frozen=True, eq=False)
-class Header:
-    """Geometry of a volume. `affine` (4, 4) float64 maps a voxel index to world mm (RAS)."""
-
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    channels: int = 1
-
-    @property
-    def spacing_mm(self) -> np.ndarray:
-        """Voxel size along each array axis, (3,)."""
-        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
-
-    @property
-    def extent_mm(self) -> np.ndarray:
-        """Edge lengths of the scanned box, (3,)."""
-        return np.asarray(self.spacing_mm * self.shape)
-
-    def ras(self) -> "Header":
-        """The same volume after its axes were flipped and permuted to the nearest R, A, S."""
-        orientation = nib.io_orientation(self.affine)
-        if not np.isfinite(orientation).all():
-            raise UnreadableVolumeError("the affine gives no orientation to an axis")
-        shape = np.empty(3, dtype=int)
-        shape[orientation[:, 0].astype(int)] = self.shape
-        affine = self.affine @ nib.orientations.inv_ornt_aff(orientation, self.shape)
-        return Header((int(shape[0]), int(shape[1]), int(shape[2])), affine, self.channels)
-
-
 def stem(path: Path) -> str:
     """File name without its NIfTI ending."""
     for ending in ENDINGS:
@@ -86,6 +54,8 @@ def npz_address(path: Path, member: str, index: int) -> str:
 
 def read_header(address: str) -> Header:
     """Geometry as stored, in mm whatever the file's unit. Raises UnreadableVolumeError."""
+    if dicom.is_address(address):
+        return dicom.read_header(dicom.Address.parse(address))
     if _SEPARATOR in address:
         path, member, _ = address.rsplit(_SEPARATOR, 2)
         return Header(_volume_shape(npz_shape(path, member)[1:], 0), np.eye(4))
@@ -100,6 +70,8 @@ def read_header(address: str) -> Header:
 
 def read_voxels(address: str, channel: int = 0) -> np.ndarray:
     """Voxels (D, H, W) in the stored orientation and type. Raises UnreadableVolumeError."""
+    if dicom.is_address(address):
+        return dicom.read_voxels(dicom.Address.parse(address))
     if _SEPARATOR in address:
         return _npz_volume(address)
     image = _load(address)
@@ -122,6 +94,8 @@ def read_voxels(address: str, channel: int = 0) -> np.ndarray:
 
 def content_digest(address: str) -> str:
     """SHA-256 (hex) of the file's bytes, or of the volume's where many lie in one file."""
+    if dicom.is_address(address):
+        return dicom.content_digest(dicom.Address.parse(address))
     if _SEPARATOR in address:
         return hashlib.sha256(np.ascontiguousarray(_npz_volume(address)).tobytes()).hexdigest()
     try:
@@ -161,7 +135,8 @@ def npz_shape(path: str, member: str) -> tuple[int, ...]:
 
 
 def release() -> None:
-    """Forget the npz array kept in memory between reads."""
+    """Forget what is kept in memory between reads."""
+    dicom.release()
     _npz_member.cache_clear()
     npz_shape.cache_clear()
 

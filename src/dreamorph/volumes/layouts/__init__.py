@@ -4,14 +4,12 @@ from pathlib import Path
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
-from dreamorph.volumes.layouts import folder, manifest, medmnist, msd, nnunet
+from dreamorph.volumes.layouts import dicom, folder, manifest, medmnist, msd, nnunet
 from dreamorph.volumes.layouts.common import LayoutReader
 from dreamorph.volumes.records import Layout
 
-LAYOUTS: dict[str, LayoutReader] = {
-    reader.name: reader
-    for reader in (manifest.READER, medmnist.READER, nnunet.READER, msd.READER, folder.READER)
-}
+_READERS = manifest, medmnist, nnunet, msd, folder, dicom
+LAYOUTS: dict[str, LayoutReader] = {layout.READER.name: layout.READER for layout in _READERS}
 
 
 def read_layout(config: CohortConfig) -> Layout:
@@ -51,5 +49,5 @@ def _what_it_is(path: Path) -> str:
     if not names:
         return "is an empty folder"
     if any(name.lower().endswith(".dcm") for name in names):
-        return "holds DICOM files, which must be converted to NIfTI first (dcm2niix)"
-    return "holds no NIfTI volume (.nii or .nii.gz)"
+        return "holds .dcm files that do not bear DICOM's mark (DICM after 128 bytes)"
+    return "holds no NIfTI volume (.nii or .nii.gz) and no DICOM file"
