@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from dreamorph.tracking.anonymous import NOBODY
 from tests.pipelines.conftest import Workplace, make_workplace
+from tests.volumes import dicoms
 
 NAMES = [
     "SMITH_JOHN_1950", "MUELLER_ANNA_1961", "DOE_JANE_1944", "NGUYEN_VAN_1972", "ROSSI_MARIO_1958",
@@ -25,12 +27,15 @@ FOLDER = "WARD_7_PATIENTS"
 USER, HOME = "DR_ELISABETH_WINTER", "HOME_OF_WINTER"
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
+@pytest.fixture(scope="module", params=["nifti", "dicom"])
+def told(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Workplace, str]:
     """A finished run over files named after patients, and what it said on the terminal."""
     home = tmp_path_factory.mktemp("homes") / HOME
     workplace = make_workplace(home / "project")
-    write_patients(workplace.root / FOLDER)
+    write = {"nifti": write_nifti, "dicom": write_dicom}[request.param]
+    write(workplace.root / FOLDER)
     # As installed for one user: the command itself lies in that home.
     command = home / "bin" / "kedro"
     command.parent.mkdir()
@@ -50,8 +55,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
     return workplace, result.stderr + result.stdout
 
 
-def write_patients(folder: Path) -> None:
-    """Images and labels under patients' names, which stand in the headers as well."""
+def patients() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, image and label of each: a ball in a brighter middle."""
     generator = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in (20, 24, 18)], indexing="ij"))
     for name in NAMES:
@@ -59,14 +64,32 @@ def write_patients(folder: Path) -> None:
         distance = np.linalg.norm(grid - centre[:, None, None, None], axis=0)
         ball = distance < 5 + generator.uniform(-1, 1)
         image = np.clip(60 - 4 * distance, 5, None) + 40 * ball + generator.normal(0, 2, ball.shape)
+        yield name, image, ball
+
+
+def write_nifti(folder: Path) -> None:
+    """Images and labels under patients' names, which stand in the headers as well; stored LPS."""
+    for name, image, ball in patients():
         for part, array in (("images", image.astype(np.float32)), ("labels", ball.astype("u1"))):
-            volume = nibabel.Nifti1Image(array, np.diag([3.0, 3.0, 3.0, 1.0]))
+            volume = nibabel.Nifti1Image(array, np.diag([-3.0, -3.0, 3.0, 1.0]))
             volume.header["descrip"] = f"scan of {name}".encode()
             volume.header["intent_name"] = name[:15].encode()
             volume.header["aux_file"] = f"{name}.dcm".encode()[:23]
             path = folder / part / f"{name}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             nibabel.save(volume, path)
+
+
+def write_dicom(folder: Path) -> None:
+    """Series and SEGs that name patients in folders, tags and a segment; one lacks a slice."""
+    for name, image, ball in patients():
+        stored = np.clip(image * 10, 0, 2000).astype(np.uint16)
+        slices = dicoms.series(
+            folder / name / "MR", stored, patient=name, name=name.replace("_", "^"),
+            description=name, modality="MR", spacing=(3.0, 3.0, 3.0),
+        )  # fmt: skip
+        dicoms.seg(folder / name / "SEG", slices, {"ball": ball, f"node of {name}": ~ball})
+    next((folder / NAMES[-1] / "MR").glob("*8*")).unlink()
 
 
 #: Columns that say where the artifacts of an experiment, a run or a model lie.

@@ -31,6 +31,7 @@ def series(
     voxels: np.ndarray,
     *,
     patient: str = "P1",
+    name: str = "Doe^Jane",
     orientation: str = "axial",
     modality: str = "CT",
     slope: float = 1.0,
@@ -49,7 +50,7 @@ def series(
     for number, pixels in enumerate(voxels):
         one = _dataset(CTImageStorage if modality == "CT" else MRImageStorage)
         one.Modality = modality
-        one.PatientID, one.PatientName = patient, "Doe^Jane"
+        one.PatientID, one.PatientName = patient, name
         one.PatientBirthDate, one.PatientSex = "19700101", "O"
         one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID = study, uid, frame
         one.StudyID, one.AccessionNumber = "1", "1"

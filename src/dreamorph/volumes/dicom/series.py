@@ -87,8 +87,9 @@ def read_series(address: Address) -> np.ndarray:
     files = _files_of(address)
     with refused("a file is cut short or corrupt"):
         slices = [pydicom.dcmread(file) for file in files]
+    coding = _coding(slices[0])
     with refused(
-        f"the pixels cannot be decoded ({_coding(slices[0])}); install python-gdcm, or convert them (dcm2niix)"
+        f"the pixels cannot be decoded ({coding}); install python-gdcm, or convert them (dcm2niix)"
     ):
         if "PerFrameFunctionalGroupsSequence" not in slices[0]:
             for one in slices:
