@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dreamorph.errors import CohortError
+from dreamorph.volumes import io
 from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
 from dreamorph.volumes.ingest import load_cohort
 from dreamorph.volumes.native import native_labels, read_label
@@ -120,3 +121,44 @@ def test_dirty_files_among_good_ones(real_data, tmp_path):
     assert len(checked.good) == 8
     used = load_cohort(CohortConfig(path=root, subject=SIDES, image_without_label="unlabelled"))
     assert used.table.loc[used.table["case"] == "hippocampus_118", "split"].item() == "unlabelled"
+
+
+def test_contours_of_one_tumour_on_ct_and_mr(real_data):
+    """They were drawn on the MR and moved to the CT: the same volume."""
+    volumes = []
+    for modality in ("CT", "MR"):
+        config = CohortConfig(path=real_data / "dicom/STS_003", modality=modality)
+        found = validate(scan(config), config)
+        assert found.quarantine.empty
+        assert found.facts.modality == modality
+        (name,) = found.facts.label_names.values()
+        assert name.startswith("GTV_Mass")
+        label, affine = read_label(found.good["label"].item(), found.facts.label_values)
+        volumes.append(label.sum() * abs(np.linalg.det(affine[:3, :3])))
+        if modality == "CT":
+            voxels = io.read_voxels(found.good["image"].item())
+            assert -100 < np.median(voxels[label > 0]) < 100  # soft tissue, in HU
+            assert voxels.min() == -1000
+    assert volumes[0] == pytest.approx(volumes[1], rel=0.01)
+    assert volumes[0] == pytest.approx(80_000, rel=0.01)  # mm^3
+
+
+def test_series_with_patients_names(real_data, caplog):
+    config = CohortConfig(path=real_data / "dicom/hippocampus_crop")
+    with caplog.at_level("DEBUG"):
+        found = validate(scan(config), config)
+    assert found.good["shape"].to_list() == ["35x51x32", "36x48x35", "34x50x40"]
+    public = found.good[["case", "subject"]].to_csv() + found.quarantine.to_csv() + caplog.text
+    for name in ("Avasarala", "Dumbledore", "Thanos", "PGBM"):
+        assert name not in public
+
+
+def test_a_segmentation_of_three_slices(real_data):
+    """Too thin for a volume of the cohort; the SEG is read all the same."""
+    config = CohortConfig(path=real_data / "dicom/ct_3slice_seg")
+    files = scan(config)
+    assert validate(files, config).quarantine["reason"].to_list() == ["foreign geometry"]
+    liver = io.read_voxels(files.cases["label"].item())
+    image = io.read_voxels(files.cases["image"].item())
+    assert liver.shape == image.shape == (3, 512, 512)
+    assert 0 < np.median(image[liver == 1]) < 150  # HU of liver
