@@ -15,7 +15,7 @@ from dreamorph.volumes.config import CohortConfig, SplitConfig, SubjectRule
         (CohortConfig, {"spacing_mm": (1, 0, 1)}, "positive millimetres"),
         (CohortConfig, {"ct_window_hu": (300, -100)}, "lower < upper"),
         (CohortConfig, {"mr_percentiles": (0, 101)}, "percentiles within"),
-        (CohortConfig, {"layout": "dicom"}, "Input should be"),
+        (CohortConfig, {"layout": "dcm"}, "Input should be"),
         (CohortConfig, {"grid_multiple": 160}, "no grid is as small"),
         (CohortConfig, {"grid_multiple": 16, "max_grid_voxels": 1000}, "no grid is as small"),
         (SubjectRule, {"regex": "abc"}, "expected a group"),

@@ -14,8 +14,8 @@ from dreamorph.errors import CohortError
 from dreamorph.volumes import io
 from dreamorph.volumes.config import CohortConfig, SplitConfig
 from dreamorph.volumes.dicom import Address
-from dreamorph.volumes.dicom.series import geometry_of
-from dreamorph.volumes.dicom.structures import fill
+from dreamorph.volumes.dicom.series import read_header
+from dreamorph.volumes.dicom.structures import CLOSED_XOR, Contour, fill
 from dreamorph.volumes.ingest import load_cohort
 from dreamorph.volumes.layouts import read_layout
 from dreamorph.volumes.scan import scan
@@ -36,7 +36,7 @@ def stored(seed=0, shape=SHAPE):
 
 
 def address(folder, slices):
-    return str(Address(str(folder), slices[0].SeriesInstanceUID))
+    return str(Address((str(folder),), slices[0].SeriesInstanceUID))
 
 
 def boxes(shape=SHAPE):
@@ -92,7 +92,7 @@ def test_one_file_with_all_slices(tmp_path):
     (tmp_path / "one").mkdir()
     enhanced.save_as(tmp_path / "one/IM1")
     single = address(tmp_path / "single", slices)
-    one = str(Address(str(tmp_path / "one"), enhanced.SeriesInstanceUID))
+    one = str(Address((str(tmp_path / "one"),), enhanced.SeriesInstanceUID))
     np.testing.assert_array_equal(_in_ras(one), _in_ras(single))
     np.testing.assert_allclose(
         io.read_header(one).ras().affine, io.read_header(single).ras().affine, atol=1e-6
@@ -110,13 +110,14 @@ def test_what_is_no_regular_volume_is_set_aside(tmp_path):
         again = pydicom.dcmread(file)
         again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         again.save_as(file.with_name(f"{file.name}b"))
-    (tmp_path / "p2/IM007").write_bytes((tmp_path / "p2/IM007").read_bytes()[:900])
+    (tmp_path / "p2/IM007").write_bytes((tmp_path / "p2/IM007").read_bytes()[:-50])
     found = validate(scan(CohortConfig(path=tmp_path, case_names="keep")), CohortConfig())
     assert found.good["case"].to_list() == ["p3"]
     details = found.quarantine.set_index("case")["detail"]
     assert "do not form one regular volume" in details["p0"]
     assert "do not form one regular volume" in details["p1"]
-    assert "p2" in details
+    assert "cut short" in details["p2"]
+    assert "gdcm" not in details["p2"]
 
 
 def test_compressed_pixels(tmp_path):
@@ -141,7 +142,7 @@ def test_segments_lie_where_they_were_drawn(tmp_path, orientation):
     slices = dicoms.series(tmp_path, stored(), orientation=orientation)
     front, back = boxes()
     file = dicoms.seg(tmp_path / "seg", slices, {"Front": front, "Back": back})
-    at = Address(str(tmp_path), slices[0].SeriesInstanceUID, str(file), ((1, 2), (2, 1)))
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((1, 2), (2, 1)))
     truth = io.to_ras(2 * front + back, dicoms.affine_of(slices))
     np.testing.assert_array_equal(_in_ras(str(at)), truth)
 
@@ -150,7 +151,10 @@ def test_a_segmentation_on_another_grid_is_refused(tmp_path):
     slices = dicoms.series(tmp_path / "a", stored())
     other = dicoms.series(tmp_path / "b", stored(), spacing=(2.5, 1.0, 1.0))
     file = dicoms.seg(tmp_path / "seg", other, {"Front": boxes()[0]})
-    at = Address(str(tmp_path / "a"), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
+    one = pydicom.dcmread(file)
+    one.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
+    one.save_as(file)
+    at = Address((str(tmp_path / "a"),), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
     with pytest.raises(io.UnreadableVolumeError, match="another grid"):
         io.read_voxels(str(at))
 
@@ -173,7 +177,7 @@ def test_contours_are_filled(tmp_path, orientation):
     outlines = [circle((2, 19.3, 20.6), 12.4), circle((2, 21.3, 18.6), 4.7)]
     points = [nib.affines.apply_affine(place, outline) for outline in outlines]
     file = dicoms.rtstruct(tmp_path / "rt", slices, {"Ring": points}, first_number=7)
-    at = Address(str(tmp_path), slices[0].SeriesInstanceUID, str(file), ((7, 1),))
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((7, 1),))
     rows, columns = np.indices(shape[1:])
     ring = np.hypot(rows - 19.3, columns - 20.6) < 12.4
     ring &= ~(np.hypot(rows - 21.3, columns - 18.6) < 4.7)
@@ -185,19 +189,86 @@ def test_contours_are_filled(tmp_path, orientation):
     assert drawn.sum() == pytest.approx(np.pi * (12.4**2 - 4.7**2), rel=0.02)
 
 
-def test_contours_off_the_slices_are_refused(tmp_path):
-    slices = dicoms.series(tmp_path, stored())
-    geometry = geometry_of(Address(str(tmp_path), slices[0].SeriesInstanceUID))
-    inside = geometry.map_indices_to_reference(circle((3, 6, 6), 3))
-    assert fill([inside], geometry).sum() > 0
-    between = inside + 0.4 * (geometry.affine[:3, 0])
+@pytest.fixture
+def header(tmp_path):
+    """Of a volume (9, 40, 44) with slices of 2 mm and pixels of 0.5 mm."""
+    slices = dicoms.series(tmp_path, stored(shape=(9, 40, 44)), spacing=(2.0, 0.5, 0.5))
+    return read_header(Address((str(tmp_path),), slices[0].SeriesInstanceUID))
+
+
+def drawn(header, *outlines, kind="CLOSED_PLANAR"):
+    """Contours of outlines in voxel indices."""
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ header.affine
+    return [Contour(nib.affines.apply_affine(to_lps, outline), kind) for outline in outlines]
+
+
+def test_contours_off_the_slices_are_refused(header):
+    disc = circle((3, 20, 20), 8)
+    assert fill(drawn(header, disc), header).any()
     with pytest.raises(io.UnreadableVolumeError, match="does not lie in a slice"):
-        fill([between], geometry)
-    beyond = inside + 20 * geometry.affine[:3, 0]
+        fill(drawn(header, disc + np.array([0.4, 0, 0])), header)
     with pytest.raises(io.UnreadableVolumeError, match="beyond the slices"):
-        fill([beyond], geometry)
-    aside = inside + 100 * geometry.affine[:3, 2]
-    assert fill([aside], geometry).sum() == 0
+        fill(drawn(header, disc + np.array([20, 0, 0])), header)
+    assert not fill(drawn(header, disc + np.array([0, 0, 100])), header).any()
+
+
+def test_outlines_in_one_slice(header):
+    """Copies count once, an outline within another cuts a hole, others are joined."""
+    disc = circle((3, 20, 20), 8)
+    alone = fill(drawn(header, disc), header)
+    for copies in ([disc, disc], [disc, disc[::-1]], [disc, np.roll(disc, 7, axis=0) + 1e-7]):
+        np.testing.assert_array_equal(fill(drawn(header, *copies), header), alone)
+    hole = fill(drawn(header, circle((3, 20, 20), 4)), header)
+    island = fill(drawn(header, circle((3, 20, 20), 2)), header)
+    rings = [circle((3, 20, 20), radius) for radius in (2, 8, 4)]
+    np.testing.assert_array_equal(fill(drawn(header, *rings), header), alone & ~hole | island)
+    other = circle((3, 20, 30), 8)  # they overlap
+    joined = alone | fill(drawn(header, other), header)
+    np.testing.assert_array_equal(fill(drawn(header, disc, other), header), joined)
+    apart = fill(drawn(header, disc, other, kind=CLOSED_XOR), header)
+    np.testing.assert_array_equal(apart, alone ^ fill(drawn(header, other), header))
+
+
+def test_contours_finer_than_the_slices(header):
+    """The plane nearest to a slice's middle counts."""
+    sizes = {2.8: 4, 3.0: 8, 3.2: 6, 3.8: 4, 4.0: 9, 4.2: 5}
+    outlines = [circle((place, 20, 20), size) for place, size in sizes.items()]
+    nearest = fill(drawn(header, outlines[1], outlines[4]), header)
+    np.testing.assert_array_equal(fill(drawn(header, *outlines), header), nearest)
+
+
+def test_contours_on_every_second_slice_are_refused(header):
+    every_second = [circle((number, 20, 20), 8) for number in (1, 3, 5, 7)]
+    with pytest.raises(io.UnreadableVolumeError, match="leave out most slices"):
+        fill(drawn(header, *every_second), header)
+    two_parts = [circle((number, 20, 20), 8) for number in (0, 1, 2, 6, 7, 8)]
+    assert fill(drawn(header, *two_parts), header)[[0, 1, 2, 6, 7, 8]].any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-12, -1e-12])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_pixels_on_an_outline_belong_to_it(header, noise, direction):
+    corners = np.array([[3, 10, 10], [3, 10, 19], [3, 19, 19], [3, 19, 10]], dtype=float)
+    outline = corners[::direction] + noise
+    assert fill(drawn(header, outline), header).sum() == 100
+
+
+def test_a_keyhole_is_a_hole(header):
+    """An outline that goes in to another one and back, as some systems write holes."""
+    outer, inner = circle((3, 20.3, 20.6), 12), circle((3, 20.3, 20.6), 5)
+    keyhole = np.concatenate([outer, outer[:1], inner[::-1], inner[-1:], outer[:1]])
+    ring = fill(drawn(header, outer, inner), header)
+    found = fill(drawn(header, keyhole), header)
+    np.testing.assert_array_equal(found, ring)
+
+
+def test_contours_of_points_that_are_no_numbers_are_refused(tmp_path):
+    slices = dicoms.series(tmp_path, stored())
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [np.nan, 1, 0]])
+    file = dicoms.rtstruct(tmp_path / "rt", slices, {"mass": [points]})
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
+    with pytest.raises(io.UnreadableVolumeError, match="not finite"):
+        io.read_voxels(str(at))
 
 
 def test_labels_follow_names_not_numbers(tmp_path):
@@ -210,7 +281,7 @@ def test_labels_follow_names_not_numbers(tmp_path):
         header = io.read_header(case.label)
         truth = io.to_ras(2 * front + back, _turned(header.affine))
         np.testing.assert_array_equal(io.to_ras(labels, header.affine), truth)
-    assert {case.subject for case in layout.cases} == {"ID0", "ID1", "ID2", "ID3"}
+    assert {case.subject for case in layout.cases} == {"id0", "id1", "id2", "id3"}
 
 
 def _turned(affine):
@@ -232,7 +303,9 @@ def test_structures_of_few_files_are_left_out(tmp_path):
     asked = listed(tmp_path, structures={"all": "jane.*", "front": "FRONT"})
     assert asked.facts.label_names == {1: "all", 2: "front"}
     assert set(np.unique(io.read_voxels(asked.cases[0].label))) == {0, 1, 2}
-    with pytest.raises(CohortError, match="spleen fits the name of no structure in 3"):
+    with pytest.raises(
+        CohortError, match="spleen fits the name of no structure that is drawn in 3"
+    ):
         listed(tmp_path, structures={"spleen": "spleen"})
 
 
@@ -258,12 +331,17 @@ def test_structures_that_overlap(tmp_path):
     assert (labels == 1).sum() == labels.size - front.sum()
 
 
+def disc_of(slices):
+    """A disc in the fourth slice, LPS mm."""
+    place = np.diag([-1.0, -1.0, 1.0, 1.0]) @ dicoms.affine_of(slices)
+    return nib.affines.apply_affine(place, circle((3, 6, 6), 3))
+
+
 def test_an_rtstruct_that_names_no_series(tmp_path):
     slices = dicoms.series(tmp_path / "ct", stored())
-    geometry = geometry_of(Address(str(tmp_path / "ct"), slices[0].SeriesInstanceUID))
-    points = geometry.map_indices_to_reference(circle((3, 6, 6), 3))
+    points = disc_of(slices)
     dicoms.rtstruct(tmp_path / "rt", slices, {"mass": [points]}, names_series=False)
-    (case,) = listed(tmp_path).cases
+    (case,) = listed(tmp_path, structures={"mass": "mass"}).cases
     assert (case.case, io.read_voxels(case.label).any()) == ("ct", True)
 
 
@@ -276,11 +354,11 @@ def test_which_series_are_cases(tmp_path):
         dicoms.series(tmp_path / "mr", stored(8 + i), **how)
     (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "notes.txt").write_text("nothing")
-    assert [case.case for case in listed(tmp_path).cases] == ["p0", "p1"]  # CT: it is labelled
+    assert [case.case for case in listed(tmp_path).cases] == ["p0", "p1"]  # CT is labelled
     both = listed(tmp_path, modality="MR").cases
-    assert [case.case for case in both] == ["mr/series-1", "mr/series-2"]
+    assert sorted(case.case for case in both) == ["mr/series-1", "mr/series-2"]
     (one,) = listed(tmp_path, modality="MR", series_description="t2").cases
-    assert one.subject == "ID1"
+    assert one.subject == "id1"
     assert one.label is None
     with pytest.raises(CohortError, match=r"cohort\.series_description 'PD' fits none of 2 series"):
         listed(tmp_path, modality="MR", series_description="PD")
@@ -295,9 +373,21 @@ def test_a_choice_is_asked_for(tmp_path):
         dicoms.seg(tmp_path / f"{name}_seg", slices, {"mass": boxes()[0]})
     with pytest.raises(CohortError, match=r"holds CT and MR series.*cohort\.modality"):
         listed(tmp_path)
-    dicoms.seg(tmp_path / "again", a, {"mass": boxes()[0]})
-    with pytest.raises(CohortError, match="1 series have more than one SEG or RTSTRUCT"):
-        listed(tmp_path, modality="CT")
+
+
+def test_several_drawings_on_one_series_set_it_aside(tmp_path):
+    cohort(tmp_path)
+    slices = [pydicom.dcmread(file) for file in sorted((tmp_path / "p0").glob("IM*"))]
+    copy = tmp_path / "copy of seg"
+    copy.write_bytes((tmp_path / "p0/seg").read_bytes())  # the same once more does not count
+    assert len(listed(tmp_path).cases) == 4
+    assert all(case.label for case in listed(tmp_path).cases)
+    dicoms.seg(tmp_path / "again", slices, {"Front": boxes()[0], "Back": boxes()[1]})
+    config = CohortConfig(path=tmp_path, case_names="keep")
+    found = validate(scan(config), config)
+    (row,) = found.quarantine.to_dict("records")
+    assert (row["case"], row["reason"]) == ("p0", "ambiguous label")
+    assert len(found.good) == 3
 
 
 def test_a_segmentation_whose_series_is_not_there(tmp_path):
@@ -314,25 +404,222 @@ def test_one_patient_id_for_all(tmp_path, caplog):
     for i in range(2):
         dicoms.series(tmp_path / f"p{i}", stored(i), patient="ANON")
     with caplog.at_level(logging.WARNING):
-        assert {case.subject for case in listed(tmp_path).cases} == {"ANON"}
+        assert {case.subject for case in listed(tmp_path).cases} == {"anon"}
     assert "cohort.subject.regex" in caplog.text
     rule = {"regex": r"p(\d+)"}
     cases = scan(CohortConfig(path=tmp_path, subject=rule)).cases
     assert cases["subject"].nunique() == 2
 
 
-def test_no_patient_is_named(tmp_path, caplog):
+@pytest.mark.parametrize("case_names", ["auto", "keep"])
+def test_no_patient_is_named(tmp_path, caplog, case_names):
     """Neither names nor ids get beyond the key table, of good cases and of bad ones."""
-    cohort(tmp_path / "Jane_Doe", 4)
-    (tmp_path / "Jane_Doe/p0/IM028").unlink()
-    config = CohortConfig(path=tmp_path / "Jane_Doe")
+    root = tmp_path / "Jane_Doe"
+    for i in range(4):  # folders that are study codes, ids that look like them
+        slices = dicoms.series(root / f"case_{i}", stored(i), patient=f"{4700 + i}")
+        front, back = boxes()
+        dicoms.seg(root / f"case_{i}/seg", slices, {"Front": front, "Jane Doe's": back})
+    (root / "case_0/IM028").unlink()
+    for file in (root / "case_1").iterdir():  # the library warns of such a UID, in words
+        uid = pydicom.dcmread(file).StudyInstanceUID.encode()
+        odd = b"DOE^JANE.1970".ljust(len(uid), b"0")
+        file.write_bytes(file.read_bytes().replace(uid, odd))
+    config = CohortConfig(path=root, case_names=case_names)
     with caplog.at_level(logging.DEBUG):
         files = scan(config)
         found = validate(files, config)
+    assert found.good["case"].to_list() == ["case_1", "case_2", "case_3"]
+    assert found.facts.label_names == {1: "Front", 2: "Jane Doe's"}
     public = found.good[["case", "subject", "shape"]].to_csv() + found.quarantine.to_csv()
-    for secret in ("ID0", "ID1", "Doe", "Jane", "19700101"):
+    for secret in ("470", "Doe", "DOE", "Jane", "19700101"):
         assert secret not in public
         assert secret not in caplog.text
+
+
+def test_a_name_with_one_patient_is_no_label(tmp_path):
+    """However many sessions of the patient bear it."""
+    for i in range(3):
+        slices = dicoms.series(tmp_path / f"s{i}", stored(i), patient="ID0")
+        dicoms.seg(tmp_path / f"s{i}/seg", slices, {"Jane Doe 1970": boxes()[0]})
+    with pytest.raises(CohortError, match=r"0 names of structures.*cohort\.structures"):
+        listed(tmp_path)
+    assert listed(tmp_path, structures={"mass": ".*"}).facts.label_names == {1: "mass"}
+
+
+def test_names_that_only_number_are_no_labels(tmp_path):
+    for i in range(3):
+        slices = dicoms.series(tmp_path / f"p{i}", stored(i), patient=f"ID{i}")
+        named = {"Segment_1": boxes()[i % 2], "Segment_2": boxes()[1 - i % 2]}
+        dicoms.seg(tmp_path / f"p{i}/seg", slices, named)
+    with pytest.raises(CohortError, match="other than mere numbers"):
+        listed(tmp_path)
+
+
+def test_a_region_that_nobody_drew_is_not_there(tmp_path, caplog):
+    """Planning systems list the regions of a template, drawn or not."""
+    for i in range(3):
+        slices = dicoms.series(tmp_path / f"p{i}", stored(i), patient=f"ID{i}")
+        regions = {"heart": [disc_of(slices)], "liver": [disc_of(slices)] if i == 0 else []}
+        dicoms.rtstruct(tmp_path / f"p{i}/rt", slices, regions)
+    assert listed(tmp_path).facts.label_names == {1: "heart"}
+    with caplog.at_level(logging.WARNING):
+        listed(tmp_path, structures={"heart": "heart", "liver": "liver"})
+    assert "liver is drawn in 1 of 3" in caplog.text
+
+
+def test_patients_without_an_id_are_told(tmp_path, caplog):
+    for i in range(3):
+        dicoms.series(tmp_path / f"p{i}", stored(i), patient="")
+    with caplog.at_level(logging.WARNING):
+        assert len({case.subject for case in listed(tmp_path).cases}) == 3
+    assert "3 series bear no PatientID" in caplog.text
+
+
+@pytest.mark.parametrize(("degrees", "refused"), [(0.8, False), (2.0, True)])
+def test_a_tilted_gantry_is_seen(tmp_path, degrees, refused):
+    """Slices that do not stand upright on one another: little is corrected, more is refused."""
+    slices = dicoms.series(tmp_path, stored(shape=(40, 14, 12)))
+    shift = dicoms.SPACING[0] * np.tan(np.radians(degrees))
+    for number, file in enumerate(sorted(tmp_path.glob("IM*"), key=_number)):
+        one = pydicom.dcmread(file)
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [x, round(y + number * shift, 6), z]
+        one.save_as(file)
+    config = CohortConfig(path=tmp_path)
+    found = validate(scan(config), config)
+    assert found.good.empty is refused
+    if refused:
+        assert "gantry tilt" in found.quarantine["detail"].item()
+    header = io.read_header(address(tmp_path, slices))
+    last = header.affine @ [39, 0, 0, 1]
+    first = header.affine @ [0, 0, 0, 1]
+    assert abs(last[1] - first[1]) == pytest.approx(39 * shift, abs=1e-3)
+
+
+def _number(file):
+    return int(pydicom.dcmread(file).InstanceNumber)
+
+
+@pytest.mark.parametrize(("decimals", "spacing"), [(3, 1.3333), (2, 0.625), (1, 1.25), (1, 3.33)])
+def test_rounded_positions(tmp_path, decimals, spacing):
+    """Scanners write positions with few decimals; series and SEG stay what they are."""
+    shape = (30, 14, 12)
+    slices = dicoms.series(tmp_path, stored(shape=shape), spacing=(spacing, 0.75, 1.5))
+    for file in tmp_path.glob("IM*"):
+        one = pydicom.dcmread(file)
+        x, y, z = one.ImagePositionPatient
+        one.ImagePositionPatient = [x, y, round(float(z), decimals)]
+        one.save_as(file)
+    mask = np.zeros(shape, bool)
+    mask[5:11, 3:8, 2:6] = mask[20:24, 5:9, 3:5] = True
+    file = dicoms.seg(tmp_path / "seg", slices, {"m": mask})
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
+    np.testing.assert_array_equal(_in_ras(str(at)), io.to_ras(mask, dicoms.affine_of(slices)))
+
+
+@pytest.mark.parametrize(("lost", "message"), [((0,), None), ((0, 1, 2, 3), "reaches beyond")])
+def test_a_series_whose_first_slices_are_lost(tmp_path, lost, message):
+    """Nothing tells, but a SEG that reaches beyond what is left."""
+    cohort(tmp_path, 3)
+    for number in lost:
+        (tmp_path / f"p0/IM{number * 7:03d}").unlink()
+    config = CohortConfig(path=tmp_path, case_names="keep")
+    found = validate(scan(config), config)
+    assert ("p0" in set(found.good["case"])) is (message is None)
+    if message is None:
+        at = dict(zip(found.good["case"], found.good["label"], strict=True))
+        assert (io.read_voxels(at["p0"]) > 0).sum() == (io.read_voxels(at["p1"]) > 0).sum()
+    else:
+        assert message in found.quarantine["detail"].item()
+
+
+def test_slices_that_were_copied_or_lie_in_two_folders(tmp_path):
+    whole = dicoms.series(tmp_path / "a/whole", stored())
+    at = str(Address((str(tmp_path / "a/whole"),), whole[0].SeriesInstanceUID))
+    before = io.read_voxels(at)
+    (tmp_path / "a/whole/copy").write_bytes((tmp_path / "a/whole/IM007").read_bytes())
+    io.release()
+    np.testing.assert_array_equal(io.read_voxels(at), before)
+    (tmp_path / "a/rest").mkdir()
+    for name in ("IM007", "IM014", "copy"):
+        (tmp_path / "a/whole" / name).rename(tmp_path / "a/rest" / name)
+    io.release()
+    (case,) = listed(tmp_path).cases
+    np.testing.assert_array_equal(io.read_voxels(case.image), before)
+
+
+def test_one_broken_file_spoils_no_other_series(tmp_path):
+    front, back = boxes()
+    for i in range(3):
+        slices = dicoms.series(tmp_path, stored(i), patient=f"ID{i}", prefix=f"P{i}_")
+        dicoms.seg(tmp_path / f"seg{i}", slices, {"Front": front, "Back": back})
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    config = CohortConfig(path=tmp_path)
+    assert len(validate(scan(config), config).good) == 3
+
+
+def test_an_inverted_greyscale_is_how_it_is_shown_only(tmp_path):
+    slices = dicoms.series(tmp_path, stored())
+    before = io.read_voxels(address(tmp_path, slices))
+    for file in tmp_path.glob("IM*"):
+        one = pydicom.dcmread(file)
+        one.PhotometricInterpretation = "MONOCHROME1"
+        one.save_as(file)
+    np.testing.assert_array_equal(io.read_voxels(address(tmp_path, slices)), before)
+
+
+def test_a_drawing_of_two_series_goes_by_its_images(tmp_path):
+    """An RTSTRUCT may name the series that was looked at as well as the one drawn on."""
+    slices = dicoms.series(tmp_path / "ct", stored(1))
+    other = dicoms.series(tmp_path / "late", stored(2))
+    file = dicoms.rtstruct(tmp_path / "rt", slices, {"mass": [disc_of(slices)]})
+    one = pydicom.dcmread(file)
+    study = one.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    second = pydicom.Dataset()
+    second.SeriesInstanceUID = other[0].SeriesInstanceUID
+    study.RTReferencedSeriesSequence.append(second)
+    one.save_as(file)
+    config = CohortConfig(path=tmp_path, structures={"mass": "mass"}, case_names="keep")
+    found = validate(scan(config), config)
+    assert "ambiguous label" in found.quarantine["reason"].to_list()
+    image = pydicom.Dataset()
+    image.ReferencedSOPInstanceUID = slices[3].SOPInstanceUID
+    one.ROIContourSequence[0].ContourSequence[0].ContourImageSequence = [image]
+    one.save_as(file)
+    labelled = {
+        case.case: case.label is not None
+        for case in listed(tmp_path, structures={"mass": "mass"}).cases
+    }
+    assert labelled == {"ct": True, "late": False}
+
+
+def test_another_frame_of_reference_is_refused(tmp_path):
+    slices = dicoms.series(tmp_path, stored())
+    file = dicoms.seg(tmp_path / "seg", slices, {"Front": boxes()[0]})
+    one = pydicom.dcmread(file)
+    one.FrameOfReferenceUID = generate_uid()
+    one.save_as(file)
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
+    with pytest.raises(io.UnreadableVolumeError, match="another frame of reference"):
+        io.read_voxels(str(at))
+
+
+def test_nifti_and_dicom_in_one_folder_ask_which(tmp_path, build):
+    cohort(tmp_path, 2)
+    build.save(tmp_path / "p0/converted.nii.gz", build.image(1))
+    with pytest.raises(CohortError, match=r"NIfTI and DICOM files.*cohort\.layout"):
+        listed(tmp_path)
+    assert len(listed(tmp_path, layout="dicom").cases) == 2
+
+
+def test_files_without_the_mark_are_told(tmp_path, caplog):
+    cohort(tmp_path, 2)
+    bare = (tmp_path / "p0/IM007").read_bytes()[132:]
+    (tmp_path / "p0/IM007").unlink()
+    (tmp_path / "p0/bare.dcm").write_bytes(bare)
+    with caplog.at_level(logging.WARNING):
+        listed(tmp_path)
+    assert "1 files called .dcm do not bear DICOM's mark" in caplog.text
 
 
 def test_the_same_cohort_as_from_nifti(tmp_path, build):
@@ -356,7 +643,7 @@ def test_the_same_cohort_as_from_nifti(tmp_path, build):
 
 
 def test_an_address_is_a_string(tmp_path):
-    at = Address(str(tmp_path / 'a "b", c'), "1.2", "x::y", ((3, 1), (1, 2)), True)
+    at = Address((str(tmp_path / 'a "b", c'), "d"), "1.2", "x::y", ((3, 1), (1, 2)), True)
     assert Address.parse(str(at)) == at
 
 

@@ -22,6 +22,7 @@ CONSTANT_IMAGE = "constant image"
 UNEXPECTED_VALUES = "unexpected label values"
 EMPTY_LABEL = "empty label"
 DUPLICATE = "duplicate image"
+AMBIGUOUS_LABEL = "ambiguous label"
 MASK_AS_IMAGE = "mask instead of image"
 
 AFFINE_TOLERANCE_VOXELS = 0.1

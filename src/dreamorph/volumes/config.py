@@ -59,7 +59,7 @@ class CohortConfig(Config):
     structures: dict[str, str] | None = None
     """DICOM: name of each label -> regular expression for the names of its segments (SEG) or
     regions (RTSTRUCT), which it must match as a whole, capitals aside; later ones cover earlier
-    ones. None: the structures that more than half of the files have, which must not overlap."""
+    ones. None: those that more than half of the labelled patients have, which must not overlap."""
     series_description: str | None = None
     """DICOM: regular expression that a SeriesDescription must contain, capitals aside."""
     class_names: dict[str, str] | None = None

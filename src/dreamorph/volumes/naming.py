@@ -57,12 +57,14 @@ def published_names(
     subjects: Sequence[str],
     policy: str,
     trusted: bool = False,
+    private_subjects: bool = False,
     data_set: str = "",
 ) -> tuple[list[str], list[str]]:
     """Names of cases and subjects that may leave the machine, in the order given.
 
     `policy`: 'keep', 'pseudonym', or 'auto' (keep study codes only). `trusted` says that the names
-    were made by the layout reader itself, from an index; `data_set` is the data set's own name,
+    were made by the layout reader itself, from an index; `private_subjects` that subjects are
+    never kept; `data_set` is the data set's own name,
     which codes may repeat. A pseudonym is `case-` and eight hex
     digits of SHA-256 of the image file's content: the same scan keeps its name on every machine
     and under every file name. Raises CohortError if two cases share a name that is kept.
@@ -77,7 +79,11 @@ def published_names(
     keep = policy == "keep" or (
         policy == "auto" and (trusted or are_study_codes(originals, data_set))
     )
-    if keep and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals, data_set)):
+    if (
+        keep
+        and not private_subjects
+        and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals, data_set))
+    ):
         names = [_safe(name, "case") for name in originals]
         return _distinct(names), [_safe(subject, "subject") for subject in subjects]
     digests = [_digest(case, index) for index, case in enumerate(cases)]

@@ -12,7 +12,17 @@ from dreamorph.config import Config
 
 Modality = Literal["MR", "CT", "shape"]
 Expectation = Literal["yes", "open", "no"]
-CASE_COLUMNS = ("case", "subject", "image", "label", "class", "split", "label_expected", "listed")
+CASE_COLUMNS = (
+    "case",
+    "subject",
+    "image",
+    "label",
+    "class",
+    "split",
+    "label_expected",
+    "listed",
+    "fault",
+)
 QUARANTINE_COLUMNS = ("case", "status", "reason", "detail")
 
 
@@ -23,7 +33,8 @@ class CaseFiles:
     `image` and `label` are addresses (see `volumes.io`), None where there is no such file.
     `label_expected` is 'yes' where the layout promised a label, 'no' where it declared the case
     unlabelled, and 'open' where it says neither; `listed` is False for a file that lies in the
-    folder but not in the data set's own list.
+    folder but not in the data set's own list. `fault` says in one sentence, without a name, why the
+    case cannot be used, where the reader knows.
     """
 
     case: str
@@ -34,6 +45,7 @@ class CaseFiles:
     split: str | None = None
     label_expected: Expectation = "open"
     listed: bool = True
+    fault: str | None = None
 
 
 class LayoutFacts(Config):
@@ -43,6 +55,8 @@ class LayoutFacts(Config):
     modality: Modality | None = None
     label_names: dict[int, str] = Field(default_factory=dict)
     names_are_codes: bool = False
+    subjects_are_private: bool = False
+    """Whether subjects are patients' own numbers, which are never published."""
     data_set: str = ""
     """The data set's own name, of its description and its folder: no person's. '' if unknown."""
 

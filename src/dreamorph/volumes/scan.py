@@ -30,6 +30,7 @@ def scan(config: CohortConfig) -> Scan:
         known,
         config.case_names,
         trusted=facts.names_are_codes,
+        private_subjects=facts.subjects_are_private,
         data_set=facts.data_set,
     )
     alone = sum(case.subject is None and not BIDS.match(case.case) for case in layout.cases)
@@ -50,6 +51,7 @@ def scan(config: CohortConfig) -> Scan:
             "split": case.split,
             "label_expected": case.label_expected,
             "listed": case.listed,
+            "fault": case.fault,
             "name": case.case,
         }
         for case, name, subject in zip(layout.cases, names, subject_names, strict=True)

@@ -106,6 +106,9 @@ def quarantine_summary(quarantine: pd.DataFrame) -> str:
 
 def _look_at_files(case: _Case, config: CohortConfig) -> None:
     row = case.row
+    if row["fault"] is not None:
+        case.problems.append(Problem(checks.AMBIGUOUS_LABEL, row["fault"]))
+        return
     if not row["listed"]:
         case.problems.append(
             Problem(checks.UNLISTED, "the files lie in the folder, but dataset.json omits them")

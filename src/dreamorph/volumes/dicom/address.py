@@ -11,14 +11,14 @@ class Address:
     """One series, or what is drawn on it.
 
     Attributes:
-        folder: that holds the series' files.
+        folders: that hold the series' files, one as a rule.
         series: its SeriesInstanceUID.
         drawn: file of a SEG or an RTSTRUCT; None means the series itself.
         paint: numbers of segments or regions with their label values, the lowest layer first.
         overlap: whether a later structure may cover an earlier one.
     """
 
-    folder: str
+    folders: tuple[str, ...]
     series: str
     drawn: str | None = None
     paint: tuple[tuple[int, int], ...] = ()
@@ -31,6 +31,7 @@ class Address:
     def parse(cls, text: str) -> "Address":
         """The address that `str` wrote."""
         fields = json.loads(text.removeprefix(_PREFIX))
+        fields["folders"] = tuple(fields["folders"])
         fields["paint"] = tuple((int(number), int(value)) for number, value in fields["paint"])
         return cls(**fields)
 

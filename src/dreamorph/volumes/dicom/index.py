@@ -4,46 +4,51 @@ Of what the files say about a patient, only the PatientID is read, to know whose
 """
 
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
 from tqdm import tqdm
 
-from dreamorph.volumes.dicom.files import dicom_files
+from dreamorph.volumes.dicom.files import dicom_files, is_dicom, quietly
+from dreamorph.volumes.dicom.structures import CLOSED, CLOSED_XOR
 
 logger = logging.getLogger(__name__)
 
 _READ = [
-    "Modality", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID",
-    "ImageType", "SeriesDescription", "ReferencedSeriesSequence", "SegmentSequence",
-    "ReferencedFrameOfReferenceSequence", "StructureSetROISequence",
+    "Modality", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
+    "FrameOfReferenceUID", "ImageType", "SeriesDescription", "ImagePositionPatient",
+    "NumberOfFrames",
 ]  # fmt: skip
 _IMAGES = ("CT", "MR")
+_DRAWN = ("SEG", "RTSTRUCT")
 _SCOUT = "LOCALIZER"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Series:
-    """An image series of a folder.
+    """An image series.
 
     Attributes:
-        folder: that holds its files.
         uid: its SeriesInstanceUID.
         modality: CT or MR.
-        subject: PatientID, or the study's UID where there is none. Private.
+        patient: PatientID, or the study's UID where there is none. Private.
         frame: FrameOfReferenceUID, '' if unknown.
         description: SeriesDescription. Private.
+        named: whether it bears a PatientID.
+        folders: that hold its files.
+        instances: SOPInstanceUIDs of its files.
     """
 
-    folder: Path
     uid: str
     modality: str
-    subject: str
+    patient: str
     frame: str
     description: str
+    named: bool
+    folders: dict[Path, None] = field(default_factory=dict)
+    instances: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -52,102 +57,151 @@ class Drawing:
 
     Attributes:
         file: where it is.
-        series: SeriesInstanceUID of the series that it names, '' if none.
-        frame: FrameOfReferenceUID, '' if unknown.
-        structures: number and name of every segment or region of interest.
+        uid: its SOPInstanceUID.
+        images: SOPInstanceUIDs of the images that it was drawn on, as far as it says.
+        series: SeriesInstanceUIDs of the series that it names.
+        frames: FrameOfReferenceUIDs that it names.
+        structures: number and name of every segment or region of interest that is drawn.
     """
 
     file: Path
-    series: str
-    frame: str
+    uid: str
+    images: frozenset[str]
+    series: frozenset[str]
+    frames: frozenset[str]
     structures: tuple[tuple[int, str], ...]
+
+    def candidates(self, series: Sequence[Series]) -> list[Series]:
+        """The series that it may belong to, by the surest of what it says."""
+        ways = (
+            [one for one in series if self.images & one.instances],
+            [one for one in series if one.uid in self.series],
+            [one for one in series if one.frame in self.frames] if not self.series else [],
+        )
+        return next((found for found in ways if found), [])
 
 
 def index(path: Path) -> tuple[list[Series], list[Drawing]]:
     """All below a folder. Files that cannot be read and objects of other kinds are passed over."""
-    series: dict[tuple[Path, str], Series] = {}
-    drawings: list[Drawing] = []
+    series: dict[str, Series] = {}
+    drawings: dict[str, Drawing] = {}
     passed_over = broken = 0
-    for file in tqdm(list(dicom_files(path, recursive=True)), desc="DICOM files"):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they repeat what a file says
-                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_READ)
-                kind = _text(header, "Modality")
-                if kind in _IMAGES and _SCOUT not in (header.get("ImageType") or ()):
-                    one = _series(file, header)
-                    series.setdefault((one.folder, one.uid), one)
-                elif kind == "SEG":
-                    drawings.append(_seg(file, header))
-                elif kind == "RTSTRUCT":
-                    drawings.append(_rtstruct(file, header))
+    with quietly():
+        for file in tqdm(list(dicom_files(path, recursive=True)), desc="DICOM files"):
+            try:
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_READ])
+                if _is_image(header):
+                    one = series.setdefault(str(header.SeriesInstanceUID), _series(header))
+                    one.folders[file.parent] = None
+                    one.instances.add(str(header.SOPInstanceUID))
+                elif _text(header, "Modality") in _DRAWN:
+                    drawing = _drawing(file, pydicom.dcmread(file, stop_before_pixels=True))
+                    drawings.setdefault(drawing.uid, drawing)  # copies of a file count once
                 else:
                     passed_over += 1
-        except Exception:  # pydicom raises errors of many kinds; one broken file stops nothing
-            broken += 1
+            except Exception:  # pydicom raises errors of many kinds; one broken file stops nothing
+                broken += 1
+    unmarked = sum(
+        file.suffix.lower() == ".dcm" and file.is_file() and not is_dicom(file)
+        for file in path.rglob("*")
+    )
     if passed_over:
-        logger.info("%d DICOM files are neither CT, MR, SEG nor RTSTRUCT, or scouts", passed_over)
+        logger.info("%d DICOM files are scouts, or neither CT, MR, SEG nor RTSTRUCT", passed_over)
     if broken:
         logger.warning("%d DICOM files cannot be read and are left out", broken)
-    return list(series.values()), drawings
+    if unmarked:
+        logger.warning(
+            "%d files called .dcm do not bear DICOM's mark and are left out: write them anew with"
+            " their preamble",
+            unmarked,
+        )
+    return list(series.values()), list(drawings.values())
 
 
-def owners(series: Sequence[Series], drawings: Sequence[Drawing]) -> dict[Drawing, str]:
-    """Series UID that each drawing belongs to; those of which the series is not there are left out.
-
-    That which it names, or where it names none the only one in its frame of reference.
-    """
-    uids = {one.uid for one in series}
-    found = {}
-    for drawing in drawings:
-        in_frame = {one.uid for one in series if one.frame and one.frame == drawing.frame}
-        if drawing.series in uids:
-            found[drawing] = drawing.series
-        elif not drawing.series and len(in_frame) == 1:
-            found[drawing] = in_frame.pop()
-    return found
+def _is_image(header: pydicom.Dataset) -> bool:
+    """A slice that lies somewhere, or a file that holds many; neither a scout nor a dose sheet."""
+    placed = "ImagePositionPatient" in header or int(header.get("NumberOfFrames") or 1) > 1
+    scout = _SCOUT in (header.get("ImageType") or ())
+    return _text(header, "Modality") in _IMAGES and placed and not scout
 
 
-def _series(file: Path, header: pydicom.Dataset) -> Series:
+def _series(header: pydicom.Dataset) -> Series:
+    patient = _text(header, "PatientID").casefold()
     return Series(
-        folder=file.parent,
         uid=str(header.SeriesInstanceUID),
         modality=_text(header, "Modality"),
-        subject=_text(header, "PatientID") or str(header.StudyInstanceUID),
+        patient=patient or str(header.StudyInstanceUID),
         frame=_text(header, "FrameOfReferenceUID"),
         description=_text(header, "SeriesDescription"),
+        named=bool(patient),
     )
 
 
-def _seg(file: Path, header: pydicom.Dataset) -> Drawing:
-    named = {str(one.SeriesInstanceUID) for one in _items(header, "ReferencedSeriesSequence")}
-    structures = tuple(
-        (int(one.SegmentNumber), _text(one, "SegmentLabel"))
-        for one in _items(header, "SegmentSequence")
+def _drawing(file: Path, dataset: pydicom.Dataset) -> Drawing:
+    seg = _text(dataset, "Modality") == "SEG"
+    frames = [dataset, *_items(dataset, "ReferencedFrameOfReferenceSequence")]
+    return Drawing(
+        file=file,
+        uid=str(dataset.SOPInstanceUID),
+        images=frozenset(_images_of_seg(dataset) if seg else _images_of_rtstruct(dataset)),
+        series=frozenset(
+            str(one.SeriesInstanceUID)
+            for holder in (dataset, *_studies(dataset))
+            for name in ("ReferencedSeriesSequence", "RTReferencedSeriesSequence")
+            for one in _items(holder, name)
+        ),
+        frames=frozenset(_text(one, "FrameOfReferenceUID") for one in frames) - {""},
+        structures=tuple(_segments(dataset) if seg else _regions(dataset)),
     )
-    return _drawing(file, named, _text(header, "FrameOfReferenceUID"), structures)
 
 
-def _rtstruct(file: Path, header: pydicom.Dataset) -> Drawing:
-    frames = list(_items(header, "ReferencedFrameOfReferenceSequence"))
-    named = {
-        str(one.SeriesInstanceUID)
-        for frame in frames
-        for study in _items(frame, "RTReferencedStudySequence")
-        for one in _items(study, "RTReferencedSeriesSequence")
+def _segments(dataset: pydicom.Dataset) -> Iterator[tuple[int, str]]:
+    """Segments that have frames. In label maps all frames are of all segments."""
+    with_frames = {
+        int(one.ReferencedSegmentNumber)
+        for frame in _items(dataset, "PerFrameFunctionalGroupsSequence")
+        for one in _items(frame, "SegmentIdentificationSequence")
     }
-    structures = tuple(
-        (int(one.ROINumber), _text(one, "ROIName"))
-        for one in _items(header, "StructureSetROISequence")
-    )
-    frame = _text(frames[0], "FrameOfReferenceUID") if len(frames) == 1 else ""
-    return _drawing(file, named, frame, structures)
+    label_map = _text(dataset, "SegmentationType") == "LABELMAP"
+    for one in _items(dataset, "SegmentSequence"):
+        number = int(one.SegmentNumber)
+        if label_map or not with_frames or number in with_frames:
+            yield number, _text(one, "SegmentLabel")
 
 
-def _drawing(
-    file: Path, named: set[str], frame: str, structures: tuple[tuple[int, str], ...]
-) -> Drawing:
-    return Drawing(file, named.pop() if len(named) == 1 else "", frame, structures)
+def _regions(dataset: pydicom.Dataset) -> Iterator[tuple[int, str]]:
+    """Regions that have a closed contour: templates list many that nobody drew."""
+    drawn = {
+        int(region.ReferencedROINumber)
+        for region in _items(dataset, "ROIContourSequence")
+        for one in _items(region, "ContourSequence")
+        if _text(one, "ContourGeometricType") in (CLOSED, CLOSED_XOR)
+    }
+    for one in _items(dataset, "StructureSetROISequence"):
+        if int(one.ROINumber) in drawn:
+            yield int(one.ROINumber), _text(one, "ROIName")
+
+
+def _images_of_seg(dataset: pydicom.Dataset) -> Iterator[str]:
+    for one in _items(dataset, "ReferencedSeriesSequence"):
+        for image in _items(one, "ReferencedInstanceSequence"):
+            yield str(image.ReferencedSOPInstanceUID)
+    for frame in _items(dataset, "PerFrameFunctionalGroupsSequence"):
+        for derivation in _items(frame, "DerivationImageSequence"):
+            for image in _items(derivation, "SourceImageSequence"):
+                yield str(image.ReferencedSOPInstanceUID)
+
+
+def _images_of_rtstruct(dataset: pydicom.Dataset) -> Iterator[str]:
+    for region in _items(dataset, "ROIContourSequence"):
+        for contour in _items(region, "ContourSequence"):
+            for image in _items(contour, "ContourImageSequence"):
+                yield str(image.ReferencedSOPInstanceUID)
+
+
+def _studies(dataset: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    for frame in _items(dataset, "ReferencedFrameOfReferenceSequence"):
+        yield from _items(frame, "RTReferencedStudySequence")
 
 
 def _items(dataset: pydicom.Dataset, name: str) -> Iterator[pydicom.Dataset]:

@@ -37,6 +37,11 @@ def read_layout(config: CohortConfig) -> Layout:
 def _recognise(path: Path) -> LayoutReader:
     for reader in LAYOUTS.values():
         if reader.recognises(path):
+            if reader is folder.READER and dicom.recognises(path):
+                raise CohortError(
+                    f"cohort.path: {path} holds NIfTI and DICOM files; say which are meant:"
+                    " cohort.layout=folder or dicom"
+                )
             return reader
     known = "; ".join(f"{reader.name}: {reader.description}" for reader in LAYOUTS.values())
     raise CohortError(f"cohort.path: {path} {_what_it_is(path)}; recognised layouts are {known}")

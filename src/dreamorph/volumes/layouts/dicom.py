@@ -2,7 +2,7 @@
 
 Every CT or MR series, of one modality, is a case; scouts and other objects are passed over. The
 structures of SEGs and RTSTRUCTs are told apart by their names, since their numbers differ from
-file to file: those that `cohort.structures` asks for, or those that more than half of the files
+file to file: those that `cohort.structures` asks for, or those that more than half of the patients
 have (a name of one patient alone may be the patient's). The subject is the PatientID, which is
 never published.
 """
@@ -10,58 +10,67 @@ never published.
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.dicom.address import Address
 from dreamorph.volumes.dicom.files import dicom_files
-from dreamorph.volumes.dicom.index import Drawing, Series, index, owners
+from dreamorph.volumes.dicom.index import Drawing, Series, index
 from dreamorph.volumes.layouts.common import LayoutReader, natural_key
 from dreamorph.volumes.records import CaseFiles, Layout, LayoutFacts, Modality
 
 logger = logging.getLogger(__name__)
 
 _MAX_LABELS = 255
+_FEWEST_PATIENTS = 2
+#: Names that only number a structure, and so mean another one in every file.
+_NUMBER_ALONE = re.compile(r"(segment|label|roi|region|structure|contour|object)?[ _-]*\d+")
+#: What the structures of a file are painted with: number of the structure, value of the label.
+Paint = tuple[tuple[int, int], ...]
 
 
 def read(path: Path, config: CohortConfig) -> Layout:
     """List the series below a folder."""
-    series, drawings = index(path)
-    owned = owners(series, drawings)
-    modality = _modality(path, series, set(owned.values()), config)
-    series = [one for one in series if one.modality == modality]
+    everything, drawings = index(path)
+    drawn_on, strays = _assign(everything, drawings)
+    modality = _modality(path, everything, drawn_on, config)
+    series = [one for one in everything if one.modality == modality]
     series = _described(path, series, config.series_description)
-    labelled = _one_each(path, owned, {one.uid for one in series})
-    names, painted = _label_values(path, list(labelled.values()), config)
+    labelled = [(drawing, one) for one in series for drawing in drawn_on.get(one.uid, [])]
+    names, painted = _label_values(path, labelled, config)
     cases = []
     for name, one in zip(_case_names(path, series), series, strict=True):
-        image = Address(str(one.folder), one.uid)
-        drawing = labelled.get(one.uid)
-        paint = painted[drawing] if drawing is not None else ()
+        found = drawn_on.get(one.uid, [])
+        image = Address(tuple(str(folder) for folder in one.folders), one.uid)
+        paint = painted[found[0]] if len(found) == 1 else ()
+        overlap = config.structures is not None
         label = (
-            Address(
-                image.folder, image.series, str(drawing.file), paint, config.structures is not None
-            )
-            if drawing is not None and paint
-            else None
+            Address(image.folders, one.uid, str(found[0].file), paint, overlap) if paint else None
         )
         cases.append(
             CaseFiles(
                 case=name,
-                subject=one.subject if config.subject.regex is None else None,
+                subject=one.patient if config.subject.regex is None else None,
                 image=str(image),
                 label=str(label) if label is not None else None,
+                fault=_SEVERAL if len(found) > 1 else None,
             )
         )
-    _warn_of_one_patient(series, config)
-    strays = [drawing for drawing in drawings if drawing not in owned]
-    cases += [_stray(path, drawing) for drawing in strays]
+    cases += [_stray(path, drawing, fault) for drawing, fault in strays]
+    _warn_of_patients(series, config)
     facts = LayoutFacts(
-        layout="dicom", modality=modality, label_names=dict(enumerate(names, start=1))
+        layout="dicom",
+        modality=modality,
+        label_names=dict(enumerate(names, start=1)),
+        subjects_are_private=config.subject.regex is None,
     )
     return Layout(sorted(cases, key=lambda case: natural_key(case.case)), facts)
+
+
+_SEVERAL = "several SEG or RTSTRUCT files are drawn on the series, expected one"
+_UNCLEAR = "the SEG or RTSTRUCT may belong to several series that are there"
 
 
 def recognises(path: Path) -> bool:
@@ -69,14 +78,30 @@ def recognises(path: Path) -> bool:
     return path.is_dir() and next(dicom_files(path, recursive=True), None) is not None
 
 
+def _assign(
+    series: Sequence[Series], drawings: Iterable[Drawing]
+) -> tuple[dict[str, list[Drawing]], list[tuple[Drawing, str | None]]]:
+    """What is drawn on each series, by its UID; and those of none, with their fault if any."""
+    drawn_on: dict[str, list[Drawing]] = defaultdict(list)
+    strays: list[tuple[Drawing, str | None]] = []
+    for drawing in drawings:
+        found = drawing.candidates(series)
+        if len(found) == 1:
+            drawn_on[found[0].uid].append(drawing)
+        else:
+            strays.append((drawing, _UNCLEAR if found else None))
+    return dict(drawn_on), strays
+
+
 def _modality(
-    path: Path, series: Sequence[Series], labelled: set[str], config: CohortConfig
+    path: Path, series: Sequence[Series], drawn_on: Iterable[str], config: CohortConfig
 ) -> Modality:
     """The modality asked for, or the only one among the labelled series, or among all of them."""
     if config.modality in ("CT", "MR"):
         return config.modality
     if config.modality != "auto":
         raise CohortError(f"cohort.modality: DICOM is read as CT or MR, got {config.modality!r}")
+    labelled = set(drawn_on)
     found = {one.modality for one in series if one.uid in labelled}
     found = found or {one.modality for one in series}
     if found == {"CT"}:
@@ -94,12 +119,12 @@ def _described(path: Path, series: list[Series], wanted: str | None) -> list[Ser
     """The series whose SeriesDescription fits."""
     if wanted is None:
         kinds = len({one.description for one in series})
-        subjects = len({one.subject for one in series})
-        if subjects < len(series) and kinds > 1:
+        patients = len({one.patient for one in series})
+        if patients < len(series) and kinds > 1:
             logger.warning(
                 "%d series of %d patients bear %d descriptions and all of them take part;"
                 " cohort.series_description chooses, for example, one kind of MR sequence",
-                len(series), subjects, kinds,
+                len(series), patients, kinds,
             )  # fmt: skip
         return series
     chosen = [one for one in series if re.search(wanted, one.description, re.IGNORECASE)]
@@ -110,74 +135,64 @@ def _described(path: Path, series: list[Series], wanted: str | None) -> list[Ser
     return chosen
 
 
-def _one_each(path: Path, owned: dict[Drawing, str], kept: set[str]) -> dict[str, Drawing]:
-    """The SEG or RTSTRUCT of each labelled series."""
-    found: dict[str, list[Drawing]] = defaultdict(list)
-    for drawing, uid in owned.items():
-        if uid in kept:
-            found[uid].append(drawing)
-    several = sum(len(own) > 1 for own in found.values())
-    if several:
-        raise CohortError(
-            f"cohort.path: {path}: {several} series have more than one SEG or RTSTRUCT; keep one"
-            " of each"
-        )
-    return {uid: own[0] for uid, own in found.items()}
-
-
 def _label_values(
-    path: Path, drawings: list[Drawing], config: CohortConfig
-) -> tuple[list[str], dict[Drawing, tuple[tuple[int, int], ...]]]:
+    path: Path, labelled: Sequence[tuple[Drawing, Series]], config: CohortConfig
+) -> tuple[list[str], dict[Drawing, Paint]]:
     """Names of labels 1, 2, ..., and which structures of each file are painted with which value."""
-    if not drawings:
+    if not labelled:
         return [], {}
-    asked = config.structures or _common(path, drawings)
-    painted = {}
-    for drawing in drawings:
-        painted[drawing] = tuple(
+    asked = config.structures or _common(path, labelled)
+    painted = {
+        drawing: tuple(
             (number, value)
             for value, pattern in enumerate(asked.values(), start=1)
             for number, name in drawing.structures
             if re.fullmatch(pattern, _plain(name), re.IGNORECASE)
+            or re.fullmatch(pattern, _plain(name).casefold(), re.IGNORECASE)
         )
+        for drawing, _ in labelled
+    }
     drawn_in = Counter(v for paint in painted.values() for v in {value for _, value in paint})
     for value, name in enumerate(asked, start=1):
         if drawn_in[value] == 0:
             raise CohortError(
-                f"cohort.structures: {name} fits the name of no structure in {len(drawings)} SEG"
-                " and RTSTRUCT files"
+                f"cohort.structures: {name} fits the name of no structure that is drawn in"
+                f" {len(painted)} SEG and RTSTRUCT files"
             )
-        if drawn_in[value] < len(drawings):
+        if drawn_in[value] < len(painted):
             logger.warning(
                 "%s is drawn in %d of %d SEG and RTSTRUCT files; in the others it counts as absent",
-                name, drawn_in[value], len(drawings),
+                name, drawn_in[value], len(painted),
             )  # fmt: skip
     return list(asked), painted
 
 
-def _common(path: Path, drawings: list[Drawing]) -> dict[str, str]:
-    """Name and pattern of the structures that more than half of the files have, in any order."""
-    spelt: dict[str, str] = {}
-    files: Counter[str] = Counter()
-    for drawing in drawings:
-        names = {_plain(name) for _, name in drawing.structures} - {""}
-        files.update({name.casefold() for name in names})
-        for name in sorted(names):
-            spelt.setdefault(name.casefold(), name)
-    common = sorted(name for name, count in files.items() if 2 * count > len(drawings))
-    if not common or len(common) > _MAX_LABELS:
+def _common(path: Path, labelled: Sequence[tuple[Drawing, Series]]) -> dict[str, str]:
+    """Name and pattern of the structures that more than half of the patients have, two at least."""
+    spelt: dict[str, Counter[str]] = defaultdict(Counter)
+    owners: dict[str, set[str]] = defaultdict(set)
+    for drawing, one in labelled:
+        for _, name in drawing.structures:
+            plain = _plain(name)
+            if plain and not _NUMBER_ALONE.fullmatch(plain.casefold()):
+                spelt[plain.casefold()][plain] += 1
+                owners[plain.casefold()].add(one.patient)
+    patients = len({one.patient for _, one in labelled})
+    enough = max(patients // 2 + 1, _FEWEST_PATIENTS)
+    common = sorted(name for name, own in owners.items() if len(own) >= enough)
+    if not 1 <= len(common) <= _MAX_LABELS:
         raise CohortError(
-            f"cohort.path: {path}: {len(common)} names of structures occur in more than half of"
-            f" {len(drawings)} SEG and RTSTRUCT files, expected 1 to {_MAX_LABELS}; give"
-            " cohort.structures, label name -> pattern of the names in the files"
+            f"cohort.path: {path}: {len(common)} names of structures, other than mere numbers,"
+            f" occur with {enough} or more of {patients} labelled patients, expected 1 to"
+            f" {_MAX_LABELS}; give cohort.structures, label name -> pattern of names in the files"
         )
-    if len(files) > len(common):
+    if len(owners) > len(common):
         logger.info(
-            "%d names of structures that fewer files have are left out; cohort.structures asks for"
-            " others",
-            len(files) - len(common),
+            "%d names of structures that fewer patients have are left out; cohort.structures asks"
+            " for others",
+            len(owners) - len(common),
         )
-    return {spelt[name]: re.escape(spelt[name]) for name in common}
+    return {spelt[name].most_common(1)[0][0]: re.escape(name) for name in common}
 
 
 def _plain(name: str) -> str:
@@ -186,29 +201,43 @@ def _plain(name: str) -> str:
 
 
 def _case_names(path: Path, series: Sequence[Series]) -> list[str]:
-    """Folder of each series, and a number where it holds several."""
+    """Folder of each series, and a number where it holds several or is the cohort's own."""
+    folders = [next(iter(one.folders)) for one in series]
     own: dict[Path, list[str]] = defaultdict(list)
-    for one in series:
-        own[one.folder].append(one.uid)
+    for folder, one in zip(folders, series, strict=True):
+        own[folder].append(one.uid)
+    numbers = {
+        uid: place
+        for uids in own.values()
+        for place, uid in enumerate(sorted(uids, key=natural_key), start=1)
+    }
     names = []
-    for one in series:
-        uids = sorted(own[one.folder], key=natural_key)
-        folder = one.folder.relative_to(path).as_posix()
-        number = f"series-{uids.index(one.uid) + 1}"
-        alone = len(uids) == 1 and folder != "."
-        names.append(folder if alone else number if folder == "." else f"{folder}/{number}")
+    for folder, one in zip(folders, series, strict=True):
+        name = folder.relative_to(path).as_posix()
+        alone = len(own[folder]) == 1 and folder != path
+        names.append(name if alone else f"{name}/series-{numbers[one.uid]}")
     return names
 
 
-def _stray(path: Path, drawing: Drawing) -> CaseFiles:
-    """A SEG or RTSTRUCT whose series is not there."""
+def _stray(path: Path, drawing: Drawing, fault: str | None) -> CaseFiles:
+    """A SEG or RTSTRUCT without a series of its own."""
     name = drawing.file.relative_to(path).as_posix()
-    label = Address(str(drawing.file.parent), drawing.series, str(drawing.file))
-    return CaseFiles(name, None, None, str(label), label_expected="yes")
+    label = str(Address((str(drawing.file.parent),), "", str(drawing.file)))
+    return CaseFiles(name, f"of {name}", None, label, label_expected="yes", fault=fault)
 
 
-def _warn_of_one_patient(series: Sequence[Series], config: CohortConfig) -> None:
-    if config.subject.regex is None and len(series) > 1 and len({s.subject for s in series}) == 1:
+def _warn_of_patients(series: Sequence[Series], config: CohortConfig) -> None:
+    if config.subject.regex is not None:
+        return
+    unnamed = sum(not one.named for one in series)
+    if unnamed:
+        logger.warning(
+            "%d series bear no PatientID: each of their studies counts as a subject of its own; if"
+            " a patient has several, read patients from the folders' names by cohort.subject.regex,"
+            " or test subjects leak into training",
+            unnamed,
+        )
+    if len(series) > 1 and len({one.patient for one in series}) == 1:
         logger.warning(
             "all %d series bear one PatientID and count as one subject; if they are of several"
             " patients, read them from the folders' names by cohort.subject.regex",
