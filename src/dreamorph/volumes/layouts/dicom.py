@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_LABELS = 255
 _FEWEST_PATIENTS = 2
+_SHOWN = 10
 #: Names that only number a structure, and so mean another one in every file.
 _NUMBER_ALONE = re.compile(r"(segment|label|roi|region|structure|contour|object)?[ _-]*\d+")
 #: What the structures of a file are painted with: number of the structure, value of the label.
@@ -173,23 +174,26 @@ def _common(path: Path, labelled: Sequence[tuple[Drawing, Series]]) -> dict[str,
     owners: dict[str, set[str]] = defaultdict(set)
     for drawing, one in labelled:
         for _, name in drawing.structures:
-            plain = _plain(name)
-            if plain and not _NUMBER_ALONE.fullmatch(plain.casefold()):
-                spelt[plain.casefold()][plain] += 1
-                owners[plain.casefold()].add(one.patient)
+            spelt[_plain(name).casefold()][_plain(name)] += 1
+            owners[_plain(name).casefold()].add(one.patient)
     patients = len({one.patient for _, one in labelled})
     enough = max(patients // 2 + 1, _FEWEST_PATIENTS)
-    common = sorted(name for name, own in owners.items() if len(own) >= enough)
+    named = [name for name in sorted(owners) if name and not _NUMBER_ALONE.fullmatch(name)]
+    common = [name for name in named if len(owners[name]) >= enough]
     if not 1 <= len(common) <= _MAX_LABELS:
+        several = [name for name in owners if len(owners[name]) >= _FEWEST_PATIENTS]
+        several.sort(key=lambda name: (-len(owners[name]), name))
+        shown = ", ".join(spelt[name].most_common(1)[0][0] for name in several[:_SHOWN])
         raise CohortError(
             f"cohort.path: {path}: {len(common)} names of structures, other than mere numbers,"
             f" occur with {enough} or more of {patients} labelled patients, expected 1 to"
             f" {_MAX_LABELS}; give cohort.structures, label name -> pattern of names in the files"
+            f" (those of several patients: {shown or 'none'})"
         )
     if len(owners) > len(common):
         logger.info(
-            "%d names of structures that fewer patients have are left out; cohort.structures asks"
-            " for others",
+            "%d names of structures that fewer patients have, or that only number them, are left"
+            " out; cohort.structures asks for others",
             len(owners) - len(common),
         )
     return {spelt[name].most_common(1)[0][0]: re.escape(name) for name in common}
