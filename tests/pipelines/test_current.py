@@ -19,22 +19,29 @@ def cohort_of(mark: str) -> Any:
     return SimpleNamespace(fingerprint=lambda: mark)
 
 
+def prior_of(mark: str) -> Any:
+    return SimpleNamespace(fingerprint=mark)
+
+
 FILES = pd.DataFrame({"split": ["train", "test"], "label_content": ["one", "two"]})
 DREAMS = pd.DataFrame({"key": ["dream_1-x", "dream_2-y"]})
 SCORES = ["elastic-0-a-mark", "dream-0-b-mark"]
 PLAIN = ["atlas-c1-mark"]
+CHOICE = {"arm": "elastic", "energies": {"elastic": 1.0}}
 
 
 @pytest.fixture
 def whole() -> dict[str, Any]:
     """What a run of all steps leaves."""
-    cohort = cohort_of("volumes")
+    cohort, prior = cohort_of("volumes"), prior_of("prior")
     plan = pd.DataFrame({"arm": ["elastic", "dream"], "key": ["elastic-0-a", "dream-0-b"]})
     return {
         "cohort": cohort,
         "case_table": FILES,
+        "prior": prior,
         "dream_table": DREAMS,
-        "plan": plan.assign(made_of=mark_of_plan(cohort, DREAMS)),
+        "choice": CHOICE,
+        "plan": plan.assign(made_of=mark_of_plan(cohort, prior, DREAMS, CHOICE)),
         "scores": dict.fromkeys(SCORES),
         "plain": dict.fromkeys(PLAIN),
         "results": {"made_of": mark_of_scores(cohort, FILES, SCORES, PLAIN)},
@@ -54,6 +61,10 @@ def test_what_a_run_of_all_steps_leaves_belongs_together(whole: dict[str, Any]) 
         ({"dream_table": DREAMS.assign(key=["dream_3-x", "dream_4-y"])}, "planned for other"),
         # ingest of changed volumes, then audit
         ({"cohort": cohort_of("others")}, "planned for other"),
+        # --pipelines prior with another parameter, then report
+        ({"prior": prior_of("other")}, "planned for other"),
+        # --pipelines tune with other energies or labels, then report
+        ({"choice": CHOICE | {"energies": {"elastic": 4.0}}}, "planned for other"),
         # --pipelines train with other parameters, then audit
         ({"scores": dict.fromkeys(["elastic-0-a-mark", "dream-0-c-mark"])}, "arm dream was tr"),
         # a label corrected by less than the common grid shows

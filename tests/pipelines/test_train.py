@@ -9,9 +9,27 @@ import pandas as pd
 import pytest
 
 from dreamorph.datasets import AtomicStore
-from dreamorph.errors import TrainingError
+from dreamorph.errors import StaleError, TrainingError
 from dreamorph.pipelines.train import nodes
 from dreamorph.training import NetworkSpec, TrainedArm, TrainingConfig
+
+
+def plan_of(seeds: tuple[int, ...]) -> pd.DataFrame:
+    rows = [{"arm": "dream", "seed": seed, "key": f"dream-{seed}-x"} for seed in seeds]
+    return pd.DataFrame(rows)
+
+
+def test_networks_are_not_stored_under_another_plan_s_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A plan left by other parameters, or made by another run meanwhile."""
+    monkeypatch.setattr(nodes, "plan_arms", lambda *_: plan_of((0,)).assign(key="dream-0-other"))
+    found = nodes.train_arms(
+        None, None, None, None, plan_of((0,)), TrainingConfig(),  # type: ignore[arg-type]
+        None, None, tmp_path, AtomicStore(str(tmp_path / "arms")).load(),  # type: ignore[arg-type]
+    )  # fmt: skip
+    with pytest.raises(StaleError, match="the plan of networks is of other parameters"):
+        next(found)
 
 
 @pytest.fixture
@@ -35,9 +53,8 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(seeds: tuple[int, ...]) -> tuple[dict[str, str], list[tuple[str, int]]]:
         trained.clear()
-        plan = pd.DataFrame(
-            [{"arm": "dream", "seed": seed, "key": f"dream-{seed}-x"} for seed in seeds]
-        )
+        plan = plan_of(seeds)
+        monkeypatch.setattr(nodes, "plan_arms", lambda *_: plan_of(seeds))
         found = nodes.train_arms(
             cohort, None, None, None, plan, TrainingConfig(seeds=seeds),  # type: ignore[arg-type]
             None, None, tmp_path / "checkpoints", store.load(),  # type: ignore[arg-type]

@@ -287,3 +287,13 @@ def test_a_gpu_that_is_not_there_gets_one_clear_line() -> None:
     volume = torch.zeros(1, 1, 8, 8, 8)
     with pytest.raises(RegistrationError, match=r"registration\.device is 'cuda' but there is no"):
         register(volume, volume, RegistrationConfig(device="cuda"))
+
+
+def test_a_label_that_one_patient_lacks_says_nothing_of_a_map() -> None:
+    fixed, moving = torch.zeros(2, 1, 1, 6, 6).long().unbind(0)
+    fixed, moving = fixed[None], moving[None]
+    fixed[..., 1:3, 1:3], moving[..., 1:3, 1:3] = 1, 1
+    fixed[..., 4, 4] = 2  # a lesion that the other one does not have
+    assert float(hard_dice(fixed, moving)) == 1.0
+    assert float(hard_dice(fixed, torch.zeros_like(moving), moving)) == 0.0  # moved out of sight
+    assert hard_dice(fixed, torch.zeros_like(moving)).isnan().all()

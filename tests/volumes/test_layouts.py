@@ -336,6 +336,48 @@ def test_manifests_of_spreadsheets(build, tmp_path):
         listed(tmp_path / "manifest.csv")
 
 
+def test_a_number_at_the_end_may_be_the_cases_own(build, tmp_path):
+    """case_0000 beside a label of that name is a case; beside a label `case` it is a channel."""
+    for i in range(4):
+        build.save(tmp_path / f"own/images/case_{i:04d}.nii.gz", build.image(i))
+        build.save(tmp_path / f"own/labels/case_{i:04d}.nii.gz", build.label())
+        build.save(tmp_path / f"channel/images/case{i}_0000.nii.gz", build.image(i))
+        build.save(tmp_path / f"channel/labels/case{i}.nii.gz", build.label())
+    for name in ("own", "channel"):
+        cases = listed(tmp_path / name, layout="folder").cases
+        assert [bool(case.image and case.label) for case in cases] == [True] * 4
+
+
+def test_folders_that_are_links_are_looked_into(build, tmp_path):
+    for i in range(2):
+        build.save(tmp_path / f"store/p{i}/image.nii.gz", build.image(i))
+        build.save(tmp_path / f"store/p{i}/label.nii.gz", build.label())
+    (tmp_path / "cohort").mkdir()
+    for i in range(2):
+        (tmp_path / f"cohort/p{i}").symlink_to(tmp_path / f"store/p{i}")
+    (tmp_path / "cohort/round").symlink_to(tmp_path / "cohort")  # must not go on for ever
+    cases = listed(tmp_path / "cohort").cases
+    assert [(case.case, bool(case.label)) for case in cases] == [("p0", True), ("p1", True)]
+
+
+def test_a_relative_path_means_the_same_from_elsewhere(build, tmp_path, monkeypatch):
+    root = build.msd(tmp_path / "a", range(1, 3))
+    (tmp_path / "a/manifest.csv").write_text("case,image\nx,imagesTr/scan_001.nii.gz\n")
+    monkeypatch.chdir(tmp_path)
+    for config in (CohortConfig(path="a", layout="msd"), CohortConfig(manifest="a/manifest.csv")):
+        (case, *_) = read_layout(config).cases
+        assert case.image == str(root / "imagesTr/scan_001.nii.gz")
+
+
+def test_a_description_of_its_own_makes_no_decathlon(build, tmp_path):
+    (tmp_path / "dataset.json").write_text('{"name": "ours"}')
+    build.save(tmp_path / "images/a.nii.gz", build.image(1))
+    build.save(tmp_path / "labels/a.nii.gz", build.label())
+    layout = listed(tmp_path)
+    assert layout.facts.layout == "folder"
+    assert [bool(case.label) for case in layout.cases] == [True]
+
+
 def test_what_is_no_cohort(tmp_path):
     with pytest.raises(CohortError, match="does not exist"):
         listed(tmp_path / "nowhere")

@@ -133,3 +133,16 @@ def test_repeated_names_stop(tmp_path):
 def test_published_tables_hold_no_paths():
     table = frame([{"case": "a", "image": "/x/Doe.nii", "label": None}], ("case", "image", "label"))
     assert list(published(table).columns) == ["case"]
+
+
+def test_kept_names_stay_apart(tmp_path):
+    """Letters that cannot be kept are replaced; other people stay other people."""
+    originals = ["Müller", "Möller", "李", "王", "x" * 90 + "1", "x" * 90 + "2", "plain"]
+    cases = [CaseFiles(name, None, None, None) for name in originals]
+    names, subjects = published_names(cases, originals, "keep")
+    assert len(set(names)) == len(set(subjects)) == len(originals)
+    assert all(len(name) < 80 and name.isascii() for name in names)
+    assert names[-1] == "plain"
+    sessions = [CaseFiles(name, None, None, None) for name in ("a", "b", "c")]
+    _, subjects = published_names(sessions, ["Müller", "Möller", "Müller"], "keep")
+    assert subjects[0] == subjects[2] != subjects[1]

@@ -219,6 +219,18 @@ def test_a_label_that_only_test_volumes_have_is_told(build, tmp_path, caplog):
     )
 
 
+def test_a_label_that_the_common_grid_is_too_coarse_for_is_told(build, tmp_path, caplog):
+    for i in range(4):
+        label = build.label()
+        label[0, 0, 0] = 3
+        build.save(tmp_path / f"images/a{i}.nii.gz", build.image(i))
+        build.save(tmp_path / f"labels/a{i}.nii.gz", label)
+    load_cohort(CohortConfig(path=tmp_path))
+    assert "is too small for the common grid" not in caplog.text
+    load_cohort(CohortConfig(path=tmp_path, spacing_mm=(3.0, 3.0, 3.0), grid_multiple=1))
+    assert "label 3 (label_3) of 4 cases is too small for the common grid" in caplog.text
+
+
 def test_deterministic(build, tmp_path):
     config = CohortConfig(path=build.msd(tmp_path, range(1, 6)), spacing_mm=(1.1, 0.9, 1.3))
     first, second = load_cohort(config), load_cohort(config)

@@ -334,3 +334,30 @@ def test_a_label_is_told_from_a_corrected_one(build, tmp_path):
     build.save(root / LABEL, array)
     after = check(root).good.set_index("case")["label_content"]
     assert (before != after).sum() == 1
+
+
+def test_a_declared_label_that_no_file_has_takes_no_part(build, tmp_path, caplog):
+    """It would count as rightly absent, with a Dice of 1, for every method."""
+
+    def change(description):
+        description["labels"] = {"0": "background", "1": "front", "2": "back", "9": "never"}
+
+    facts = check(build.msd(tmp_path, range(1, 4), change=change)).facts
+    assert facts.label_values == {1: 1, 2: 2}
+    assert facts.label_names == {1: "front", 2: "back"}
+    assert "1 of 3 declared labels are in no usable label file and take no part: 9" in caplog.text
+
+
+def test_masks_beside_unlabelled_images_are_no_images(build, tmp_path):
+    for i in range(4):
+        build.save(tmp_path / f"images/a{i}.nii.gz", build.image(i))
+        build.save(tmp_path / f"labels/a{i}.nii.gz", build.label())
+    for i in range(6):
+        build.save(tmp_path / f"images/u{i}.nii.gz", build.image(10 + i))
+        mask = build.label()
+        mask[i + 1, 2, 2] = 1
+        build.save(tmp_path / f"images/u{i}_brainmask.nii.gz", mask)
+    result = check(tmp_path, case_names="keep")
+    masks = {f"u{i}_brainmask" for i in range(6)}
+    assert {c for c, r in reasons(result).items() if r == "mask instead of image"} == masks
+    assert not masks & set(result.good["case"])

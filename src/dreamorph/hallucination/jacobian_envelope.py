@@ -87,8 +87,9 @@ def fit_envelope(reals: Reals, pairs: pd.DataFrame) -> Envelope:
     ratios, owners = _real_ratios(reals)
     if reals.n_labels and not owners:
         raise DreamError(
-            "real cases: expected labelled cases of at least two subjects for the range of label "
-            f"volumes, got {len(set(reals.subjects))}"
+            "real cases: expected labelled cases of at least two subjects of one class for the "
+            f"range of label volumes, got {len(set(reals.subjects))} subjects, each of a class of "
+            "its own; raise split.train_subjects"
         )
     ratios = np.where(np.isnan(ratios).all(axis=0), 0.0, ratios)
     log_ratio = (

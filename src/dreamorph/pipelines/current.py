@@ -12,15 +12,19 @@ import pandas as pd
 from dreamorph.errors import StaleError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items
+from dreamorph.prior import DeformationPrior
 from dreamorph.volumes.cohort import Cohort
 
 #: Where plans, scores and verdicts say what they were made of.
 MADE_OF, JUDGED = "made_of", "judged"
 
 
-def mark_of_plan(cohort: Cohort, dream_table: pd.DataFrame) -> str:
-    """What networks are planned for: volumes and dreams. Never read as a number."""
-    return f"of-{fingerprint(cohort.fingerprint(), list(dream_table['key']))}"
+def mark_of_plan(
+    cohort: Cohort, prior: DeformationPrior, dream_table: pd.DataFrame, choice: dict[str, Any]
+) -> str:
+    """What networks are planned for: volumes, prior, dreams and choice. Never read as a number."""
+    dreams = list(dream_table["key"])
+    return f"of-{fingerprint(cohort.fingerprint(), prior.fingerprint, dreams, choice)}"
 
 
 def mark_of_scores(
@@ -34,7 +38,9 @@ def mark_of_scores(
 def check_results(
     cohort: Cohort,
     case_table: pd.DataFrame,
+    prior: DeformationPrior,
     dream_table: pd.DataFrame,
+    choice: dict[str, Any],
     plan: pd.DataFrame,
     scores: Items,
     plain: Items,
@@ -43,13 +49,14 @@ def check_results(
     """The mark of all that is about to be judged.
 
     Raises:
-        StaleError: networks are of other volumes or dreams than there are now, or were trained
-            after they were scored, or scores are of other volumes.
+        StaleError: networks are of other volumes, dreams, priors or choices than there are now, or
+            were trained after they were scored, or scores are of other volumes.
     """
-    if MADE_OF not in plan or set(plan[MADE_OF]) != {mark_of_plan(cohort, dream_table)}:
+    mark = mark_of_plan(cohort, prior, dream_table, choice)
+    if MADE_OF not in plan or set(plan[MADE_OF]) != {mark}:
         raise StaleError(
-            "networks were planned for other volumes or dreams than there are now, or by an older"
-            " version: run all steps again (what is unchanged is not done again)"
+            "networks were planned for other volumes, dreams or tuned warps than there are now, or"
+            " by an older version: run all steps again (what is unchanged is not done again)"
         )
     for row in plan.itertuples(index=False):
         if not any(str(key).startswith(f"{row.key}-") for key in scores):
@@ -63,14 +70,16 @@ def check_results(
             "the tables of results are of other volumes or scores than there are now: run"
             " --pipelines evaluate,audit,report, or all steps, again"
         )
-    return fingerprint(mark, list(plan["key"]), list(dream_table["key"]))
+    return fingerprint(mark, list(plan["key"]), sorted(set(plan[MADE_OF])))
 
 
 def check_verdict(
     verdict: dict[str, str],
     cohort: Cohort,
     case_table: pd.DataFrame,
+    prior: DeformationPrior,
     dream_table: pd.DataFrame,
+    choice: dict[str, Any],
     plan: pd.DataFrame,
     scores: Items,
     plain: Items,
@@ -81,7 +90,9 @@ def check_verdict(
     Raises:
         StaleError: it is of something else, or was given by an older version.
     """
-    mark = check_results(cohort, case_table, dream_table, plan, scores, plain, results)
+    mark = check_results(
+        cohort, case_table, prior, dream_table, choice, plan, scores, plain, results
+    )
     if verdict.get(JUDGED) != mark:
         raise StaleError(
             "the verdict is of other volumes, networks or dreams than there are now, or by an older"

@@ -64,7 +64,7 @@ def measure(
     if fixed_labels is not None and moving_labels is not None:
         n_labels = int(max(fixed_labels.max(), moving_labels.max()))
         hot = sample(one_hot(moving_labels, n_labels), points, transform.extent_mm)
-        overlap = hard_dice(fixed_labels, argmax_labels(hot))
+        overlap = hard_dice(fixed_labels, argmax_labels(hot), moving_labels)
     return [
         PairQuality(
             float(similarity[k]),
@@ -78,15 +78,24 @@ def measure(
     ]
 
 
-def hard_dice(fixed: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
-    """Mean Dice `(B,)` over the labels present in either of two label maps `(B, 1, *shape)`."""
+def hard_dice(
+    fixed: torch.Tensor, moved: torch.Tensor, moving: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean Dice `(B,)` over the labels that both volumes have; NaN where they share none.
+
+    A label that one patient lacks says nothing about a map. One that the map moved out of sight
+    counts as 0.
+
+    Args:
+        fixed, moved: label maps `(B, 1, *shape)`.
+        moving: the second one before it was moved, on its own grid; None: as `moved`.
+    """
     scores = []
-    for a, b in zip(fixed, moved, strict=True):
-        values = torch.unique(torch.cat([a.flatten(), b.flatten()]))
+    for a, b, own in zip(fixed, moved, moved if moving is None else moving, strict=True):
+        shared = set(torch.unique(a).tolist()) & set(torch.unique(own).tolist()) - {0}
         parts = [
             2.0 * float(((a == v) & (b == v)).sum()) / float((a == v).sum() + (b == v).sum())
-            for v in values.tolist()
-            if v != 0
+            for v in sorted(shared)
         ]
         scores.append(sum(parts) / len(parts) if parts else float("nan"))
     return torch.tensor(scores)

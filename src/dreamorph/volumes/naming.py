@@ -4,6 +4,7 @@ A file name can be a patient's name. It is kept only where it is plainly a study
 the case is named by its content. The way back is the local key table of `scan`.
 """
 
+import hashlib
 import logging
 import re
 from collections import Counter
@@ -28,6 +29,8 @@ GENERIC = frozenset(
 )  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHORT_NUMBER = re.compile(r"^\d{1,4}$")
+#: Longer names are cut: they become parts of file names.
+_LONGEST = 60
 _LOCAL_COLUMNS = ("image", "label", "name")
 
 
@@ -84,11 +87,10 @@ def published_names(
         and not private_subjects
         and (policy == "keep" or trusted or _codes_or_numbers(subjects, originals, data_set))
     ):
-        names = [_safe(name, "case") for name in originals]
-        return _distinct(names), [_safe(subject, "subject") for subject in subjects]
+        return _kept(originals, "case"), _kept(subjects, "subject")
     digests = [_digest(case, index) for index, case in enumerate(cases)]
     by_content = _distinct([f"case-{digest}" for digest in digests])
-    names = [_safe(name, "case") for name in originals] if keep else by_content
+    names = _kept(originals, "case") if keep else by_content
     if not keep:
         logger.info(
             "case names are not plainly study codes: cases are named by their content;"
@@ -112,10 +114,28 @@ def _codes_or_numbers(subjects: Sequence[str], cases: Sequence[str], data_set: s
     return are_study_codes(sorted(distinct), data_set)
 
 
+def _kept(names: Sequence[str], kind: str) -> list[str]:
+    """Names as they may stand in files and tables; equal ones stay equal, others differ."""
+    safe = {name: _safe(name, kind) for name in dict.fromkeys(names)}
+    bearers = Counter(safe.values())
+    result = {
+        name: f"{text}-{_mark(name)}" if bearers[text] > 1 else text for name, text in safe.items()
+    }
+    return [result[name] for name in names]
+
+
 def _safe(name: str, kind: str) -> str:
     # never a bare number: a table read back from CSV would turn 007 into 7
     text = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    if not re.search(r"[A-Za-z0-9]", text):
+        return f"{kind}-{_mark(name)}"  # in other letters than these
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}-{_mark(name)}"
     return f"{kind}-{text}" if text.isdecimal() else text
+
+
+def _mark(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Fourth step: bring every volume into one orientation, spacing, intensity scale and grid."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,6 +51,7 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         with _named(case):
             headers.append(io.read_header(case["image"]).ras())
     grid = common_grid(headers, config)
+    vanished: Counter[int] = Counter()
     images = np.empty((len(cases), 1, *grid.shape), dtype=np.float32)
     labels = np.empty((len(cases), 1, *grid.shape), dtype=np.uint8)
     masks = np.empty((len(cases), 1, *grid.shape), dtype=bool)
@@ -58,7 +60,8 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         placement = place(header, grid)
         mask = scanned_box(header.shape, placement, grid)
         with _named(case):
-            images[i, 0], labels[i, 0] = _volume(case, placement, mask, grid, facts, config)
+            images[i, 0], labels[i, 0], lost = _volume(case, placement, mask, grid, facts, config)
+        vanished.update(lost)
         masks[i, 0], affines[i] = mask, placement.affine
         case["fingerprint"] = fingerprint(images[i], labels[i], masks[i])
     io.release()
@@ -79,6 +82,12 @@ def preprocess(splits: pd.DataFrame, facts: CohortFacts, config: CohortConfig) -
         modality=facts.modality,
     )
     _warn_of_untaught_labels(cohort)
+    for label, count in sorted(vanished.items()):
+        logger.warning(
+            "label %d (%s) of %d cases is too small for the common grid and lost on it; a smaller"
+            " cohort.spacing_mm keeps it",
+            label, cohort.label_names[label], count,
+        )  # fmt: skip
     return cohort
 
 
@@ -111,8 +120,8 @@ def _volume(
     grid: CommonGrid,
     facts: CohortFacts,
     config: CohortConfig,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Image (D, H, W) float32 and label (D, H, W) uint8 on the common grid."""
+) -> tuple[np.ndarray, np.ndarray, set[int]]:
+    """Image (D, H, W) float32 and label (D, H, W) uint8 on the common grid; labels lost on it."""
     voxels = _oriented(case["image"], config.channel)
     if facts.modality == "CT":
         image = _resampled(_smoothed(_windowed(voxels, config), placement), placement, grid)
@@ -126,9 +135,11 @@ def _volume(
         image = z_score(image, mask & (_resampled(region, placement, grid) > 0.5))
     image = np.where(mask, image, np.float32(0))
     if case["label"] is None:
-        return image, np.zeros(grid.shape, dtype=np.uint8)
+        return image, np.zeros(grid.shape, dtype=np.uint8), set()
     native = np.rint(_oriented(case["label"], 0))
-    return image, _resampled_label(native, facts.label_values, placement, grid) * mask
+    label = _resampled_label(native, facts.label_values, placement, grid) * mask
+    held = {facts.label_values[v] for v in np.unique(native).tolist() if v in facts.label_values}
+    return image, label, held - set(np.unique(label).tolist())
 
 
 def _oriented(address: str, channel: int) -> np.ndarray:

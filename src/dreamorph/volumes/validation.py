@@ -216,11 +216,16 @@ def _look_for_images_as_labels(cases: list[_Case], declared: Collection[int]) ->
 
 
 def _look_for_labels_as_images(cases: list[_Case]) -> None:
-    """Set aside an image of few values where most are not such: a mask or a stray label map."""
+    """Set aside an image of few values where most are not such: a mask or a stray label map.
+
+    Most of the labelled ones, if there are any: masks may lie beside all the others.
+    """
     images = [case for case in cases if not case.problems]
-    few = [case for case in images if case.few]
-    if 2 * len(few) >= len(images):
+    labelled = [c for c in images if c.row["label"] is not None or c.row["class"] is not None]
+    usual = labelled or images
+    if 2 * sum(case.few for case in usual) >= len(usual):
         return
+    few = [case for case in images if case.few]
     for case in few:
         detail = "the image holds a handful of values, unlike the others: is it a mask?"
         case.problems.append(Problem(checks.MASK_AS_IMAGE, detail))
@@ -289,7 +294,13 @@ def _quarantine(cases: list[_Case]) -> pd.DataFrame:
 def _facts(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> CohortFacts:
     declared = config.label_names or layout.label_names
     observed = sorted(set().union(*(case.values for case in good)))
-    values = sorted(set(declared) - {0}) or observed
+    values = [value for value in sorted(set(declared) - {0}) if value in observed] or observed
+    unseen = sorted(set(declared) - {0, *observed})
+    if unseen and observed:
+        logger.warning(
+            "%d of %d declared labels are in no usable label file and take no part: %s",
+            len(unseen), len(set(declared) - {0}), ", ".join(str(value) for value in unseen[:10]),
+        )  # fmt: skip
     if not any(case.row["label"] is not None for case in good):
         values = []
     if len(values) > _MAX_LABELS:

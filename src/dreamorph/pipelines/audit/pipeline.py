@@ -15,7 +15,9 @@ def create_pipeline() -> Pipeline:
                 [
                     "cohort",
                     "case_table",
+                    "prior",
                     "dream_table",
+                    "choice",
                     "arm_plan",
                     "scores",
                     "plain_scores",

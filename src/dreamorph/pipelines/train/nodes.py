@@ -11,7 +11,7 @@ import torch
 from dreamorph.datasets import StoredItems
 from dreamorph.dreaming import AffineWarpConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreams import recipes_from_table
-from dreamorph.errors import TrainingError
+from dreamorph.errors import StaleError, TrainingError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, sources_of, task_of
 from dreamorph.pipelines.current import MADE_OF, mark_of_plan
@@ -44,7 +44,7 @@ def plan_arms(
     apart = {"arms", "seeds", "progress", "device", "checkpoint_every"}
     shared = training.model_dump(mode="json", exclude=apart)
     given = (TRAINING, shared, marks, data.classes, data.n_outputs)
-    made_of = mark_of_plan(cohort, dream_table)
+    made_of = mark_of_plan(cohort, prior, dream_table, choice)
     rows = [
         {
             "arm": arm.name,
@@ -70,7 +70,16 @@ def train_arms(
     checkpoints: Path,
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
-    """Train each network that is not trained yet, from its newest checkpoint if there is one."""
+    """Train each network that is not trained yet, from its newest checkpoint if there is one.
+
+    Raises StaleError where the plan is of other parameters or volumes than this run's.
+    """
+    now = plan_arms(cohort, prior, dream_table, choice, training, affine, elastic)
+    if list(now["key"]) != list(plan["key"]):
+        raise StaleError(
+            "the plan of networks is of other parameters or volumes than this run's: run plan_arms"
+            " with it, or all steps (what is unchanged is not done again)"
+        )
     arms = {
         arm.name: arm
         for arm in _arms(cohort, prior, dream_table, choice, training, affine, elastic)

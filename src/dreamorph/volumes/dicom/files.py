@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dreamorph.volumes.files import files_in
 from dreamorph.volumes.header import UnreadableVolumeError
 
 _PREAMBLE = 128
@@ -24,10 +25,7 @@ def is_dicom(file: Path) -> bool:
 
 def dicom_files(folder: Path, recursive: bool = False) -> Iterator[Path]:
     """DICOM files in a folder, hidden ones left out."""
-    for file in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if not hidden and file.is_file() and is_dicom(file):
-            yield file
+    return (file for file in files_in(folder, recursive) if is_dicom(file))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dreamorph.volumes.dicom.files import dicom_files, is_dicom, quietly
 from dreamorph.volumes.dicom.structures import CLOSED, CLOSED_XOR
+from dreamorph.volumes.files import files_in
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,8 @@ def index(path: Path) -> tuple[list[Series], list[Drawing]]:
             except Exception:  # pydicom raises errors of many kinds; one broken file stops nothing
                 broken += 1
     unmarked = sum(
-        file.suffix.lower() == ".dcm" and file.is_file() and not is_dicom(file)
-        for file in path.rglob("*")
+        file.suffix.lower() == ".dcm" and not is_dicom(file)
+        for file in files_in(path, recursive=True)
     )
     if passed_over:
         logger.info("%d DICOM files are scouts, or neither CT, MR, SEG nor RTSTRUCT", passed_over)

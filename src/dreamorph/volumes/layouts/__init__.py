@@ -18,10 +18,10 @@ def read_layout(config: CohortConfig) -> Layout:
     Raises CohortError if the folder is missing or empty, or its layout is not recognised.
     """
     if config.manifest is not None:
-        return LAYOUTS["manifest"].read(config.manifest.expanduser(), config)
+        return LAYOUTS["manifest"].read(config.manifest.expanduser().absolute(), config)
     if config.path is None:
         raise CohortError("cohort.path is not set: give the folder, .npz or .csv of your cohort")
-    path = config.path.expanduser()
+    path = config.path.expanduser().absolute()  # later steps may run from elsewhere
     if not path.exists():
         raise CohortError(f"cohort.path: {path} does not exist")
     try:

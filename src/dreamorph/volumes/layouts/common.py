@@ -9,6 +9,7 @@ from typing import Any
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
+from dreamorph.volumes.files import files_in
 from dreamorph.volumes.io import ENDINGS
 from dreamorph.volumes.records import Layout, Modality
 
@@ -33,14 +34,7 @@ def nifti_files(folder: Path, recursive: bool = False) -> list[Path]:
     """NIfTI files in a folder in natural order, hidden ones left out; [] if there is no folder."""
     if not folder.is_dir():
         return []
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    files = [
-        file
-        for file in found
-        if file.name.lower().endswith(ENDINGS)
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and (file.is_file() or file.is_symlink())
-    ]
+    files = (f for f in files_in(folder, recursive) if f.name.lower().endswith(ENDINGS))
     return sorted(files, key=natural_key)
 
 

@@ -37,9 +37,11 @@ def read(path: Path, config: CohortConfig) -> Layout:
     labels: dict[str, list[Path]] = defaultdict(list)
     subjects: dict[str, str] = {}
     declared: set[str] = set()
-    for file in nifti_files(path, recursive=True):
+    files = nifti_files(path, recursive=True)
+    full = {_key(file, path, True, own_folders)[0] for file in files if _is_label(file, path)}
+    for file in files:
         is_label = _is_label(file, path)
-        key, subject = _key(file, path, is_label, own_folders)
+        key, subject = _key(file, path, is_label, own_folders, full)
         (labels if is_label else images)[key].append(file)
         if any(_UNLABELLED_FOLDER.match(part) for part in file.relative_to(path).parts[:-1]):
             declared.add(key)
@@ -101,7 +103,18 @@ def _own_folders(root: Path) -> set[Path]:
     }
 
 
-def _key(file: Path, root: Path, is_label: bool, own_folders: set[Path]) -> tuple[str, str | None]:
+def _key(
+    file: Path,
+    root: Path,
+    is_label: bool,
+    own_folders: set[Path],
+    labels: Collection[str] = (),
+) -> tuple[str, str | None]:
+    """Case of a file, and its subject where the name says so.
+
+    An image called as one of the `labels` is of that case: in case_0000 the number may be a channel
+    or the case's own.
+    """
     name = unicodedata.normalize("NFC", stem(file))  # some systems write é as two letters
     bids = BIDS.match(name)
     if bids:
@@ -109,6 +122,8 @@ def _key(file: Path, root: Path, is_label: bool, own_folders: set[Path]) -> tupl
     if file.parent in own_folders:
         return file.parent.name, None
     rest = (_LABEL_NAME if is_label else _IMAGE_NAME).sub("", name)
+    if not is_label and name in labels:
+        return name, None
     if rest:
         return rest, None
     folders = [p for p in file.relative_to(root).parts[:-1] if not _ROLE_FOLDER.match(p)]

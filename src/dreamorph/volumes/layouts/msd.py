@@ -43,8 +43,10 @@ def read(path: Path, config: CohortConfig) -> Layout:
 
 
 def recognises(path: Path) -> bool:
-    """A dataset.json, or imagesTr without it."""
-    return path.is_dir() and ((path / "dataset.json").is_file() or (path / "imagesTr").is_dir())
+    """A dataset.json with a list of training volumes, or imagesTr."""
+    if (path / "imagesTr").is_dir():
+        return True
+    return (path / "dataset.json").is_file() and "training" in read_json(path / "dataset.json")
 
 
 def _from_lists(path: Path, training: Any, test: Any) -> list[CaseFiles]:
