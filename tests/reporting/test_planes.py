@@ -100,6 +100,19 @@ def test_the_window_ignores_padding_and_survives_a_constant() -> None:
     assert planes.window(torch.ones(2, 2, 2), torch.ones(2, 2, 2)) == (0.5, 1.5)
 
 
+def test_many_labels_leave_the_panels_their_room() -> None:
+    heights = []
+    for count in (2, 30):
+        figure = new_figure(4.8, 3.0)
+        ax = figure.subplots()
+        planes.legend(figure, {k: f"structure {k}" for k in range(1, count + 1)}, {})
+        figure.draw_without_rendering()
+        heights.append(ax.get_position().height * figure.get_figheight())
+        box = figure.legends[0].get_window_extent()
+        assert box.y1 <= ax.get_window_extent().y0
+    assert heights[1] > 0.8 * heights[0]
+
+
 @pytest.mark.parametrize("width", [3.0, 4.8, 9.6])
 @pytest.mark.parametrize("names", [4 * ["bone"], ["lateral ventricles", "thalamus", "caudate"]])
 def test_a_legend_stays_within_its_figure(width: float, names: list[str]) -> None:

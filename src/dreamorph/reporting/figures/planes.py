@@ -5,6 +5,7 @@ superior. On the page the patient's right is at the viewer's left in axial and c
 anterior is at the left in sagittal ones.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ CONVENTION = (
 )
 #: Room that an entry of a legend takes: its mark with the gaps around it, and a letter.
 _MARK_INCHES, _LETTER_INCHES = 0.6, 0.06
+#: Rows of a legend that every figure has room for, and what one more takes.
+_LEGEND_ROWS, _LINE_INCHES = 2, 0.2
 _SCALES_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 _OUTLINE = [patheffects.withStroke(linewidth=2, foreground="black")]
 
@@ -225,10 +228,15 @@ def legend(figure: Figure, names: dict[int, str], other: dict[str, dict[str, Any
     if lines:
         longest = max(len(str(line.get_label())) for line in lines)
         fitting = int(figure.get_figwidth() / (_MARK_INCHES + longest * _LETTER_INCHES))
+        columns = max(1, min(len(lines), fitting, 5))
+        rows = math.ceil(len(lines) / columns)
+        if rows > _LEGEND_ROWS:  # many labels must not take the room of the panels
+            more = (rows - _LEGEND_ROWS) * _LINE_INCHES
+            figure.set_figheight(figure.get_figheight() + more)
         figure.legend(
             handles=lines,
             loc="outside lower center",
-            ncols=max(1, min(len(lines), fitting, 5)),
+            ncols=columns,
             labelcolor="white",
             frameon=True,
             facecolor="#22272e",
