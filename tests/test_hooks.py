@@ -10,13 +10,14 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from dreamorph.errors import CohortError, ParameterError
+from dreamorph.errors import CohortError, DreamorphError, ParameterError
 from dreamorph.hooks import in_project, run_name
 from dreamorph.tracking.places import follow
 from tests.conftest import small_project
@@ -237,3 +238,17 @@ def test_only_local_places_follow(tmp_path: Path) -> None:
 def test_a_run_of_some_pipelines_says_which() -> None:
     assert run_name("hippocampus", "__default__") == "hippocampus"
     assert run_name("hippocampus", "prior+dream") == "hippocampus: prior+dream"
+
+
+def test_one_run_of_a_study_at_a_time(project: Path) -> None:
+    """Another one is refused and writes nothing; one that failed lets go."""
+    (project / "data").mkdir(exist_ok=True)
+    with FileLock(project / "data" / ".simulated.lock"):
+        with pytest.raises(DreamorphError, match="another run of this study is under way"):
+            kedro_run(project)
+        assert parents(project) == []
+        kedro_run(project, study="apart")
+    with pytest.raises(CohortError):
+        kedro_run(project, work={"fail": "items"})
+    kedro_run(project)
+    kedro_run(project)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
@@ -20,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import BaseModel
 
+from dreamorph.errors import DreamorphError
 from dreamorph.pipelines.common import Items
 from dreamorph.pipelines.ingest.nodes import check_origin, of_simulated
 from dreamorph.tracking.anonymous import anonymise
@@ -63,6 +65,54 @@ class ParameterHook:
         if "study" not in model.model_fields:
             raw.pop("study", None)  # where results go, which is no node's business
         check_parameters(raw, model)
+
+
+class LockHook:
+    """Lets one run of a study at a time write its results: two would mix them."""
+
+    _file: Path | None = None
+    _lock: FileLock | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Take the study's name."""
+        study = getattr(context.config_loader, "study", str)()
+        folder = Path(context.project_path) / "data"
+        self._file = folder / f".{study}.lock" if study and folder.is_dir() else None
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self) -> None:
+        """Raises DreamorphError where another process holds the study."""
+        self._release()
+        if self._file is None:
+            return
+        lock = FileLock(self._file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DreamorphError(
+                "another run of this study is under way: wait for its end, or give study=NAME to"
+                " keep both apart"
+            ) from None
+        except (OSError, NotImplementedError) as error:  # a disk that knows no locks, or is full
+            logger.warning("the study is not locked against other runs: %s", one_line(error))
+            return
+        self._lock = lock
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let go of the study."""
+        self._release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let go of the study."""
+        self._release()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
 
 class ProgressHook:

@@ -12,7 +12,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import OmegaConf
 
 from dreamorph.errors import ParameterError
-from dreamorph.hooks import ParameterHook, ProgressHook, TrackingHook
+from dreamorph.hooks import LockHook, ParameterHook, ProgressHook, TrackingHook
 
 _FILES = {".npz", ".csv", ".tsv"}
 
@@ -107,7 +107,7 @@ def _check_text(name: str, value: Any) -> None:
         )
 
 
-HOOKS = (ParameterHook(), ProgressHook(), TrackingHook())
+HOOKS = (ParameterHook(), LockHook(), ProgressHook(), TrackingHook())
 # TrackingHook replaces kedro-mlflow's own. Note the underscore: it is the distribution's name.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
 
