@@ -5,13 +5,13 @@ import tracemalloc
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from dreamorph.errors import CohortError, DreamorphError, StaleError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.ingest import load_cohort
 from dreamorph.volumes.native import (
     label_content,
-    native_channels,
     native_labels,
     read_label,
     save_nifti,
@@ -22,21 +22,35 @@ from dreamorph.volumes.validation import validate
 KINDS = ["RAS", "LAS", "LPS", "SRA", "oblique"]
 
 
+def everywhere(volume, affine, shape, native):
+    """All channels (C, D, H, W) at all native voxels: trilinear, at the edge the nearest value."""
+    step = np.linalg.inv(affine) @ native
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    points = np.moveaxis(index @ step[:3, :3].T + step[:3, 3], -1, 0)
+    found = [map_coordinates(one, points, order=1, mode="nearest") for one in volume]
+    return np.stack(found)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_ramp_comes_back_exactly(build, kind):
-    affine = build.affine_of("oblique", (1.5, 1.5, 1.5))
-    native = build.affine_of(kind, (0.7, 0.9, 2.0))
-    shape, native_shape = (24, 24, 24), (9, 8, 5)
-    # put the native box into the middle of the grid
-    middle = affine[:3, :3] @ np.full(3, 11.5) + affine[:3, 3]
-    native[:3, 3] = middle - native[:3, :3] @ ((np.array(native_shape) - 1) / 2)
-    weights = np.array([[1.0, -2, 0.5], [0, 1, 3]])
-    volume = np.einsum("ci,idhw->cdhw", weights, build.world_of(affine, shape))
-    expected = np.einsum("ci,idhw->cdhw", weights, build.world_of(native, native_shape))
-    channels = native_channels(volume.astype(np.float32), affine, native_shape, native)
-    found = np.stack([values.copy() for values in channels])
-    assert found.shape == (2, *native_shape)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+@pytest.mark.parametrize("shape", [(9, 8, 5), (40, 30, 12)])
+def test_labels_at_native_size_are_the_most_probable_ones_everywhere(build, kind, shape):
+    """Within the grid and beyond it, of small structures and of some at the grid's edge."""
+    generator = np.random.default_rng(len(kind))
+    affine, native = build.affine_of("oblique", (1.5, 2.0, 1.5)), build.affine_of(kind, (0.7, 1, 2))
+    middle = affine[:3, :3] @ [11.5, 9.5, 7.5] + affine[:3, 3]
+    native[:3, 3] = middle - native[:3, :3] @ ((np.array(shape) - 1) / 2)
+    probabilities = 0.01 * generator.random((7, 24, 20, 16)).astype(np.float32)
+    probabilities[0] += 0.5
+    for label in range(1, 6):
+        low = generator.integers(0, [18, 14, 10])
+        low[label % 3] = 0 if label % 2 else low[label % 3]
+        part = tuple(slice(start, start + 6) for start in low)
+        probabilities[(label, *part)] += generator.random((6, 6, 6)).astype(np.float32) * 2
+    probabilities[6] = probabilities[2]  # of equals the first one counts
+    found = native_labels(probabilities, affine, shape, native)
+    truth = everywhere(probabilities, affine, shape, native)
+    np.testing.assert_array_equal(found, truth.argmax(axis=0))
+    assert len(np.unique(found)) > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,8 +68,6 @@ def test_a_label_makes_the_round_trip(build, tmp_path, kind):
     np.testing.assert_array_equal(label, build.label(shape))
     one_hot = np.stack([(cohort.labels[0, 0].numpy() == v) for v in range(3)]).astype(np.float32)
     geometry = cohort.affines[0], label.shape, native
-    back = np.stack([values.copy() for values in native_channels(one_hot, *geometry)])
-    np.testing.assert_allclose(back.sum(axis=0), 1, atol=1e-5)
     np.testing.assert_array_equal(native_labels(one_hot, *geometry), label)
 
 
@@ -64,7 +76,7 @@ def test_labels_at_native_size_are_an_argmax_though_no_two_channels_are_in_memor
     probabilities[3] = probabilities[9]  # of equals the first one counts
     affine, native = build.affine_of("RAS", (2.0, 2.0, 2.0)), build.affine_of("LPS", (0.9, 1, 1))
     geometry = affine, (11, 12, 9), native
-    channels = np.stack([values.copy() for values in native_channels(probabilities, *geometry)])
+    channels = everywhere(probabilities, *geometry)
     found = native_labels(probabilities, *geometry)
     np.testing.assert_array_equal(found, channels.argmax(axis=0))
     assert found.dtype == np.uint8
@@ -77,7 +89,7 @@ def test_labels_at_native_size_are_an_argmax_though_no_two_channels_are_in_memor
 
 def test_volumes_at_native_size_want_channels():
     with pytest.raises(CohortError, match=r"expected a volume \(C, D, H, W\)"):
-        next(native_channels(np.zeros((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4)))
+        native_labels(np.zeros((4, 4, 4)), np.eye(4), (4, 4, 4), np.eye(4))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -53,43 +52,64 @@ def native_labels(
 ) -> np.ndarray:
     """The most probable of C channels (C, D, H, W) at every voxel of a native geometry.
 
-    `affine` and `native_affine` map voxels of the two grids to the same world (mm). Of equal
-    channels the first one counts. One channel is in memory at a time: native volumes of many labels
-    are large. Returns `shape`, uint8 where that holds the channels.
+    Trilinear; beyond the common grid its nearest value counts. Of equal channels the first one
+    counts. A channel is resampled where it may be the most probable one and nowhere else, one at a
+    time: native volumes are large, and labels are many and small.
+
+    Args:
+        probabilities: not negative; they need not sum to 1.
+        affine, native_affine: voxels of the two grids to the same world (mm).
+        shape: of the native volume.
+
+    Returns `shape`, uint8 where that holds the channels. Raises CohortError for another shape.
     """
-    kind = np.min_scalar_type(max(probabilities.shape[0] - 1, 0))
+    if probabilities.ndim != 4:
+        raise CohortError(f"expected a volume (C, D, H, W), got shape {probabilities.shape}")
+    step = np.linalg.inv(affine) @ native_affine
+    kind = np.min_scalar_type(max(len(probabilities) - 1, 0))
     labels = np.zeros(shape, dtype=kind)
     best = np.full(shape, -np.inf, dtype=np.float32)
-    for channel, values in enumerate(native_channels(probabilities, affine, shape, native_affine)):
-        labels[values > best] = channel
-        np.maximum(best, values, out=best)
-    return labels
-
-
-def native_channels(
-    volume: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], native_affine: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Resample (C, D, H, W) to a native geometry, trilinear, one channel after the other.
-
-    Yields `shape` float32, in an array that the next channel overwrites. Beyond the common grid its
-    nearest value counts, so class probabilities that sum to 1 still do. Affines as for
-    `native_labels`.
-    """
-    if volume.ndim != 4:
-        raise CohortError(f"expected a volume (C, D, H, W), got shape {volume.shape}")
-    step = np.linalg.inv(affine) @ native_affine
-    result = np.empty(shape, dtype=np.float32)
-    for values in volume:
-        affine_transform(
+    # the most probable channel has at least the mean of all, wherever between voxels that is
+    least = 0.99 * float(probabilities.mean(axis=0, dtype=np.float64).min())
+    for channel, values in enumerate(probabilities):
+        box = _box(values >= least, step, shape)
+        found = affine_transform(
             values.astype(np.float32, copy=False),
             step[:3, :3],
-            step[:3, 3],
-            output_shape=shape,
-            output=result,
+            step[:3, :3] @ [part.start for part in box] + step[:3, 3],
+            output_shape=tuple(part.stop - part.start for part in box),
+            output=np.float32,
             order=1,
             mode="nearest",
         )
-        yield result
+        wins = found > best[box]
+        labels[box][wins] = channel
+        best[box][wins] = found[wins]
+    return labels
+
+
+def _box(
+    where: np.ndarray, step: np.ndarray, shape: tuple[int, int, int]
+) -> tuple[slice, slice, slice]:
+    """Native voxels that some voxel of a mask (D, H, W) has a say in, as a box around them.
+
+    `step` (4, 4) maps native voxels to the mask's. What lies at the mask's edge goes on beyond it.
+    """
+    ends = []
+    for axis, count in enumerate(where.shape):
+        held = np.flatnonzero(where.any(axis=tuple(other for other in range(3) if other != axis)))
+        if not held.size:
+            return (slice(0, 0),) * 3
+        far = float(np.abs(step[axis, :3]) @ shape + abs(step[axis, 3]) + count)
+        low = -far if held[0] == 0 else held[0] - 1
+        high = far if held[-1] == count - 1 else held[-1] + 1
+        ends.append((low, high))
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+    native = np.linalg.inv(step) @ np.vstack([corners, np.ones(corners.shape[1])])
+    first = np.clip(np.floor(native[:3].min(axis=1)), 0, shape).astype(int)
+    last = np.clip(np.ceil(native[:3].max(axis=1)) + 1, first, shape).astype(int)
+    x, y, z = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    return x, y, z
 
 
 def save_nifti(
