@@ -74,7 +74,9 @@ def series(
     return slices
 
 
-def seg(file: Path, slices: list[FileDataset], masks: Mapping[str, np.ndarray]) -> Path:
+def seg(
+    file: Path, slices: list[FileDataset], masks: Mapping[str, np.ndarray], kind: str = "BINARY"
+) -> Path:
     """Write a SEG with a segment for each name, of masks (slices, rows, columns)."""
     tissue = CodedConcept("85756007", "SCT", "Tissue")
     described = [
@@ -90,7 +92,7 @@ def seg(file: Path, slices: list[FileDataset], masks: Mapping[str, np.ndarray]) 
     content = highdicom.seg.Segmentation(
         source_images=slices,
         pixel_array=np.stack(list(masks.values()), axis=-1).astype(np.uint8),
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=highdicom.seg.SegmentationTypeValues[kind],
         segment_descriptions=described,
         series_instance_uid=generate_uid(),
         series_number=2,

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom.legacy import LegacyConvertedEnhancedMRImage
+from matplotlib.path import Path as Outline
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, generate_uid
 
 from dreamorph.errors import CohortError
@@ -15,7 +16,7 @@ from dreamorph.volumes import io
 from dreamorph.volumes.config import CohortConfig, SplitConfig
 from dreamorph.volumes.dicom import Address
 from dreamorph.volumes.dicom.series import read_header
-from dreamorph.volumes.dicom.structures import CLOSED_XOR, Contour, fill
+from dreamorph.volumes.dicom.structures import CLOSED_XOR, Contour, fill, inside
 from dreamorph.volumes.ingest import load_cohort
 from dreamorph.volumes.layouts import read_layout
 from dreamorph.volumes.scan import scan
@@ -71,7 +72,6 @@ def test_geometry_and_hounsfield_units(tmp_path, orientation):
     voxels = io.read_voxels(address(tmp_path, slices))
     truth = dicoms.affine_of(slices)
     assert header.shape == voxels.shape
-    # highdicom may turn the slices round; what lies where in the world does not change
     np.testing.assert_allclose(
         header.ras().affine @ [0, 0, 0, 1], _ras_affine(truth, SHAPE) @ [0, 0, 0, 1], atol=1e-6
     )
@@ -147,6 +147,60 @@ def test_segments_lie_where_they_were_drawn(tmp_path, orientation):
     np.testing.assert_array_equal(_in_ras(str(at)), truth)
 
 
+def test_label_maps_and_fractions_are_read_as_segments(tmp_path):
+    """A label map lists its background as number 0, which is no structure."""
+    front, back = boxes()
+    for kind in ("LABELMAP", "FRACTIONAL"):
+        for i in range(2):
+            slices = dicoms.series(tmp_path / kind / f"p{i}", stored(i), patient=f"ID{i}")
+            named = {"Front": front, "Back": back}
+            dicoms.seg(tmp_path / kind / f"p{i}/seg", slices, named, kind=kind)
+        layout = listed(tmp_path / kind)
+        assert layout.facts.label_names == {1: "Back", 2: "Front"}
+        truth = io.to_ras(2 * front + back, dicoms.affine_of(slices))
+        np.testing.assert_array_equal(_in_ras(layout.cases[1].label), truth)
+
+
+def test_a_segmentation_of_one_slice(tmp_path):
+    slices = dicoms.series(tmp_path, stored(), orientation="oblique")
+    mask = np.zeros(SHAPE, bool)
+    mask[5, 3:8, 2:6] = True
+    file = dicoms.seg(tmp_path / "seg", slices, {"m": mask})
+    at = Address((str(tmp_path),), slices[0].SeriesInstanceUID, str(file), ((1, 1),))
+    np.testing.assert_array_equal(_in_ras(str(at)), io.to_ras(mask, dicoms.affine_of(slices)))
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.113619.5.2", "1.2.840.10008.5.1.4.1.1.2"])
+def test_an_unknown_coding_sets_one_case_aside(tmp_path, syntax):
+    cohort(tmp_path, 3)
+    for file in (tmp_path / "p0").glob("IM*"):
+        content = file.read_bytes()
+        known = b"1.2.840.10008.1.2.1\0"
+        file.write_bytes(content.replace(known, syntax.encode().ljust(len(known), b"\0")[:20]))
+    config = CohortConfig(path=tmp_path, case_names="keep")
+    found = validate(scan(config), config)
+    assert found.good["case"].to_list() == ["p1", "p2"]
+
+
+def test_other_objects_of_a_series_are_passed_over(tmp_path):
+    """A scout, and a SEG that bears its images' SeriesInstanceUID."""
+    slices = dicoms.series(tmp_path, stored())
+    before = io.read_voxels(address(tmp_path, slices))
+    file = dicoms.seg(tmp_path / "seg", slices, {"Front": boxes()[0]})
+    one = pydicom.dcmread(file)
+    one.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    one.save_as(file)
+    scout = pydicom.dcmread(tmp_path / "IM007")
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    scout.ImagePositionPatient = [0.0, 0.0, 0.0]
+    scout.save_as(tmp_path / "scout")
+    io.release()
+    (case,) = listed(tmp_path, structures={"front": "front"}).cases
+    np.testing.assert_array_equal(io.read_voxels(case.image), before)
+    assert io.read_voxels(case.label).sum() == boxes()[0].sum()
+
+
 def test_a_segmentation_on_another_grid_is_refused(tmp_path):
     slices = dicoms.series(tmp_path / "a", stored())
     other = dicoms.series(tmp_path / "b", stored(), spacing=(2.5, 1.0, 1.0))
@@ -218,6 +272,10 @@ def test_outlines_in_one_slice(header):
     alone = fill(drawn(header, disc), header)
     for copies in ([disc, disc], [disc, disc[::-1]], [disc, np.roll(disc, 7, axis=0) + 1e-7]):
         np.testing.assert_array_equal(fill(drawn(header, *copies), header), alone)
+    for copy in (np.round(disc, 1), circle((3, 20, 20), 7.8)):  # nearly one
+        np.testing.assert_array_equal(fill(drawn(header, disc, copy), header), alone)
+    wall = fill(drawn(header, disc, circle((3, 20, 20), 7)), header)
+    assert 0.5 < wall.sum() / (np.pi * (8**2 - 7**2)) < 1.5
     hole = fill(drawn(header, circle((3, 20, 20), 4)), header)
     island = fill(drawn(header, circle((3, 20, 20), 2)), header)
     rings = [circle((3, 20, 20), radius) for radius in (2, 8, 4)]
@@ -241,6 +299,9 @@ def test_contours_on_every_second_slice_are_refused(header):
     every_second = [circle((number, 20, 20), 8) for number in (1, 3, 5, 7)]
     with pytest.raises(io.UnreadableVolumeError, match="leave out most slices"):
         fill(drawn(header, *every_second), header)
+    for apart in ((3, 8), (1, 4, 8), (0, 1, 2, 6)):  # lesions of a slice or some
+        lesions = fill(drawn(header, *[circle((n, 20, 20), 8) for n in apart]), header)
+        assert np.flatnonzero(lesions.any(axis=(1, 2))).tolist() == list(apart)
     two_parts = [circle((number, 20, 20), 8) for number in (0, 1, 2, 6, 7, 8)]
     assert fill(drawn(header, *two_parts), header)[[0, 1, 2, 6, 7, 8]].any(axis=(1, 2)).all()
 
@@ -251,6 +312,16 @@ def test_pixels_on_an_outline_belong_to_it(header, noise, direction):
     corners = np.array([[3, 10, 10], [3, 10, 19], [3, 19, 19], [3, 19, 10]], dtype=float)
     outline = corners[::direction] + noise
     assert fill(drawn(header, outline), header).sum() == 100
+
+
+def test_polygons_are_filled_as_by_another_program():
+    """By the even-odd rule, self-crossing ones and ones that leave the picture included."""
+    generator = np.random.default_rng(0)
+    pixels = np.stack(np.meshgrid(np.arange(30), np.arange(25), indexing="ij"), axis=-1)
+    for count in (3, 4, 7, 20):
+        outline = generator.uniform(-5, 32, (count, 2))
+        truth = Outline(outline, closed=False).contains_points(pixels.reshape(-1, 2))
+        np.testing.assert_array_equal(inside(outline, (30, 25)), truth.reshape(30, 25))
 
 
 def test_a_keyhole_is_a_hole(header):

@@ -1,6 +1,7 @@
 """Each layout lists its cases; what is no layout is told in one line."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -356,6 +357,9 @@ def test_folders_that_are_links_are_looked_into(build, tmp_path):
     for i in range(2):
         (tmp_path / f"cohort/p{i}").symlink_to(tmp_path / f"store/p{i}")
     (tmp_path / "cohort/round").symlink_to(tmp_path / "cohort")  # must not go on for ever
+    (tmp_path / "cohort/up").symlink_to(tmp_path)  # nor to what is no part of the cohort
+    build.save(tmp_path / "other/image.nii.gz", build.image(9))
+    os.mkfifo(tmp_path / "cohort/pipe")
     cases = listed(tmp_path / "cohort").cases
     assert [(case.case, bool(case.label)) for case in cases] == [("p0", True), ("p1", True)]
 

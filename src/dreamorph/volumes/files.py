@@ -8,9 +8,10 @@ from pathlib import Path
 def files_in(folder: Path, recursive: bool = False) -> Iterator[Path]:
     """Files in a folder, or at any depth below it; hidden ones and hidden folders are left out.
 
-    Links to folders are followed, none twice. A link that leads nowhere counts as a file.
+    Links to folders are followed, none twice and none upwards. A link that leads nowhere counts as
+    a file.
     """
-    seen: set[str] = set()
+    seen = {str(parent) for parent in Path(os.path.realpath(folder)).parents}
     for place, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:

@@ -70,9 +70,9 @@ def native_labels(
     labels = np.zeros(shape, dtype=kind)
     best = np.full(shape, -np.inf, dtype=np.float32)
     # the most probable channel has at least the mean of all, wherever between voxels that is
-    least = 0.99 * float(probabilities.mean(axis=0, dtype=np.float64).min())
+    least = 0.99 * float(np.nan_to_num(probabilities.mean(axis=0, dtype=np.float64)).min())
     for channel, values in enumerate(probabilities):
-        box = _box(values >= least, step, shape)
+        box = _box(~(values < least), step, shape)
         found = affine_transform(
             values.astype(np.float32, copy=False),
             step[:3, :3],

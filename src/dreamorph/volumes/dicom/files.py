@@ -15,6 +15,8 @@ _LIBRARIES = "pydicom", "highdicom"
 
 def is_dicom(file: Path) -> bool:
     """Whether a file carries DICOM's mark, whatever it is called."""
+    if not file.is_file():
+        return False
     try:
         with file.open("rb") as stream:
             stream.seek(_PREAMBLE)

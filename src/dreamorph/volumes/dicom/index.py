@@ -4,6 +4,7 @@ Of what the files say about a patient, only the PatientID is read, to know whose
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +13,17 @@ import pydicom
 from tqdm import tqdm
 
 from dreamorph.volumes.dicom.files import dicom_files, is_dicom, quietly
+from dreamorph.volumes.dicom.series import IMAGE, is_image
 from dreamorph.volumes.dicom.structures import CLOSED, CLOSED_XOR
 from dreamorph.volumes.files import files_in
 
 logger = logging.getLogger(__name__)
 
 _READ = [
-    "Modality", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
-    "FrameOfReferenceUID", "ImageType", "SeriesDescription", "ImagePositionPatient",
-    "NumberOfFrames",
+    *IMAGE, "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID",
+    "FrameOfReferenceUID", "SeriesDescription",
 ]  # fmt: skip
-_IMAGES = ("CT", "MR")
 _DRAWN = ("SEG", "RTSTRUCT")
-_SCOUT = "LOCALIZER"
 
 
 @dataclass
@@ -72,14 +71,25 @@ class Drawing:
     frames: frozenset[str]
     structures: tuple[tuple[int, str], ...]
 
-    def candidates(self, series: Sequence[Series]) -> list[Series]:
-        """The series that it may belong to, by the surest of what it says."""
-        ways = (
-            [one for one in series if self.images & one.instances],
-            [one for one in series if one.uid in self.series],
-            [one for one in series if one.frame in self.frames] if not self.series else [],
-        )
-        return next((found for found in ways if found), [])
+
+class Owners:
+    """Which series a drawing may belong to, by the surest of what it says."""
+
+    def __init__(self, series: Sequence[Series]) -> None:
+        self._uids = {one.uid for one in series}
+        self._of_image = {image: one.uid for one in series for image in one.instances}
+        self._in_frame: dict[str, set[str]] = defaultdict(set)
+        for one in series:
+            self._in_frame[one.frame].add(one.uid)
+
+    def __call__(self, drawing: Drawing) -> set[str]:
+        """UIDs: of the images it was drawn on, else those it names, else all in its frame."""
+        of_images = {self._of_image[image] for image in drawing.images if image in self._of_image}
+        if of_images:
+            return of_images
+        if drawing.series:
+            return set(drawing.series & self._uids)
+        return set().union(*(self._in_frame[frame] for frame in drawing.frames))
 
 
 def index(path: Path) -> tuple[list[Series], list[Drawing]]:
@@ -91,7 +101,7 @@ def index(path: Path) -> tuple[list[Series], list[Drawing]]:
         for file in tqdm(list(dicom_files(path, recursive=True)), desc="DICOM files"):
             try:
                 header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_READ])
-                if _is_image(header):
+                if is_image(header):
                     one = series.setdefault(str(header.SeriesInstanceUID), _series(header))
                     one.folders[file.parent] = None
                     one.instances.add(str(header.SOPInstanceUID))
@@ -117,13 +127,6 @@ def index(path: Path) -> tuple[list[Series], list[Drawing]]:
             unmarked,
         )
     return list(series.values()), list(drawings.values())
-
-
-def _is_image(header: pydicom.Dataset) -> bool:
-    """A slice that lies somewhere, or a file that holds many; neither a scout nor a dose sheet."""
-    placed = "ImagePositionPatient" in header or int(header.get("NumberOfFrames") or 1) > 1
-    scout = _SCOUT in (header.get("ImageType") or ())
-    return _text(header, "Modality") in _IMAGES and placed and not scout
 
 
 def _series(header: pydicom.Dataset) -> Series:
@@ -157,7 +160,7 @@ def _drawing(file: Path, dataset: pydicom.Dataset) -> Drawing:
 
 
 def _segments(dataset: pydicom.Dataset) -> Iterator[tuple[int, str]]:
-    """Segments that have frames. In label maps all frames are of all segments."""
+    """Segments that have frames. Of label maps all, but for number 0, which is the background."""
     with_frames = {
         int(one.ReferencedSegmentNumber)
         for frame in _items(dataset, "PerFrameFunctionalGroupsSequence")
@@ -166,7 +169,7 @@ def _segments(dataset: pydicom.Dataset) -> Iterator[tuple[int, str]]:
     label_map = _text(dataset, "SegmentationType") == "LABELMAP"
     for one in _items(dataset, "SegmentSequence"):
         number = int(one.SegmentNumber)
-        if label_map or not with_frames or number in with_frames:
+        if number and (label_map or not with_frames or number in with_frames):
             yield number, _text(one, "SegmentLabel")
 
 

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pydicom
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_modality_lut
 
 from dreamorph.volumes.dicom.address import Address
@@ -26,6 +28,9 @@ _GEOMETRY = [
     "SOPInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
 ]  # fmt: skip
+#: What tells an image from other objects.
+IMAGE = ("Modality", "ImageType", "ImagePositionPatient", "NumberOfFrames")
+_IMAGES, _SCOUT = ("CT", "MR"), "LOCALIZER"
 _CUT_SHORT = "a file is cut short or corrupt"
 _IRREGULAR = (
     "the slices do not form one regular volume: several acquisitions in one series, missing"
@@ -45,6 +50,16 @@ class Stack:
     frame: str
 
 
+def is_image(header: pydicom.Dataset) -> bool:
+    """A slice of CT or MR that lies somewhere, or a file that holds many; no scout.
+
+    `header` holds the attributes `IMAGE`.
+    """
+    placed = "ImagePositionPatient" in header or int(header.get("NumberOfFrames") or 1) > 1
+    scout = _SCOUT in (header.get("ImageType") or ())
+    return str(header.get("Modality") or "") in _IMAGES and placed and not scout
+
+
 def read_header(address: Address) -> Header:
     """Geometry of a series, and so of what is drawn on it. Raises UnreadableVolumeError."""
     return stack_of(address).header
@@ -59,7 +74,7 @@ def read_series(address: Address) -> np.ndarray:
     """Voxels (slices, rows, columns) float32, rescaled. Raises UnreadableVolumeError."""
     stack = stack_of(address)
     if len(stack.files) == 1:
-        with refused(_undecoded(stack.files[0])):
+        with _decoding(stack.files[0]):
             image = highdicom.imread(stack.files[0])
             volume = image.get_volume(
                 dtype=np.float32,
@@ -70,7 +85,7 @@ def read_series(address: Address) -> np.ndarray:
             return np.asarray(volume.array).reshape(stack.header.shape)
     voxels = np.empty(stack.header.shape, dtype=np.float32)
     for number, file in enumerate(stack.files):
-        with refused(_undecoded(file)):
+        with _decoding(file):
             one = pydicom.dcmread(file)
             voxels[number] = apply_modality_lut(one.pixel_array, one)
     return voxels
@@ -109,6 +124,8 @@ def _stack(folders: tuple[str, ...], series: str) -> Stack:
         raise UnreadableVolumeError("the series is not in its folder")
     if len(kept) == 1 and int(headers[kept[0]].get("NumberOfFrames") or 1) > 1:
         return _frames(files[kept[0]])
+    if len(kept) == 1:
+        raise UnreadableVolumeError("the series has one slice, expected a volume")
     with refused(_IRREGULAR):
         order, affine = _arranged([headers[n] for n in kept])
         first = headers[kept[0]]
@@ -166,18 +183,27 @@ def _frames(file: Path) -> Stack:
         return Stack((file,), header, str(image.get("FrameOfReferenceUID") or ""))
 
 
-def _undecoded(file: Path) -> str:
-    """What to say where the pixels of a file cannot be had."""
+@contextmanager
+def _decoding(file: Path) -> Iterator[None]:
+    """Say what cannot be read of a file's pixels, and what to do where they are compressed."""
+    try:
+        with refused("the pixels cannot be read, a file is cut short or corrupt"):
+            yield
+    except UnreadableVolumeError as error:
+        raise UnreadableVolumeError(_of_coding(file) or str(error)) from None
+
+
+def _of_coding(file: Path) -> str | None:
+    """What to do about a file's compression, if it has one."""
     with quietly():
         try:
-            syntax = pydicom.filereader.read_file_meta_info(file).TransferSyntaxUID
-        except Exception:  # whatever it is: the file is no better for a reason
-            return _CUT_SHORT
-    if not syntax.is_compressed:
-        return "the pixels cannot be read, a file is cut short or corrupt"
-    return (
-        f"the pixels cannot be decoded ({syntax.name}); install python-gdcm, or convert (dcm2niix)"
-    )
+            syntax = read_file_meta_info(file).TransferSyntaxUID
+            if not syntax.is_compressed:
+                return None
+        except Exception:  # not the name of a coding, or none at all
+            return "the pixels are coded in a way that is not known; convert them (dcm2niix)"
+    name = syntax.name
+    return f"the pixels cannot be decoded ({name}); install python-gdcm, or convert (dcm2niix)"
 
 
 def _files(folders: Sequence[str], series: str) -> list[Path]:
@@ -186,7 +212,7 @@ def _files(folders: Sequence[str], series: str) -> list[Path]:
 
 @cache
 def _series_in(folder: str) -> dict[str, list[Path]]:
-    """Files of every series in a folder; other files, and broken ones, belong to none."""
+    """Images of every series in a folder; other objects, and broken files, belong to none."""
     found: dict[str, list[Path]] = defaultdict(list)
     if not Path(folder).is_dir():
         return {}
@@ -194,9 +220,10 @@ def _series_in(folder: str) -> dict[str, list[Path]]:
         for file in dicom_files(Path(folder)):
             try:
                 header = pydicom.dcmread(
-                    file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
+                    file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", *IMAGE]
                 )
+                if is_image(header):
+                    found[str(header.SeriesInstanceUID)].append(file)
             except Exception:  # pydicom raises errors of many kinds
                 continue
-            found[str(header.get("SeriesInstanceUID", ""))].append(file)
     return dict(found)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import highdicom
 import numpy as np
 import pydicom
-from matplotlib.path import Path as Outline
 
 from dreamorph.volumes.dicom.address import Address
 from dreamorph.volumes.dicom.files import refused
@@ -23,6 +22,8 @@ _OFF_SLICE, _ONE_PLANE = 0.25, 0.05
 _OFF_VOXEL = 0.25
 #: Points this close to an outline (pixels) are within it, as DICOM says (PS3.3 C.8.8.6.3).
 _ON_OUTLINE = 1e-4
+#: Pixels between an outline and one within it, on average, below which one is the other's copy.
+_WALL = 0.5
 
 
 def read_voxels(address: Address) -> np.ndarray:
@@ -90,13 +91,27 @@ def place(mask: np.ndarray, affine: np.ndarray, header: Header) -> np.ndarray:
         or abs(off).max() > _OFF_VOXEL
     ):
         raise UnreadableVolumeError("the SEG lies on another grid than the series that it names")
-    voxels = (np.argwhere(mask) @ whole[:3, :3].T + whole[:3, 3]).astype(int)
-    if (voxels < 0).any() or (voxels >= header.shape).any():
-        raise UnreadableVolumeError(
-            "the SEG reaches beyond the slices of the series that it names: are some missing?"
-        )
+    axes = [int(np.argmax(turn[axis])) for axis in range(3)]  # of the mask, for each of the volume
+    moved, start = mask.transpose(axes), whole[:3, 3].astype(int)
+    for axis, own in enumerate(axes):
+        if whole[axis, own] < 0:
+            moved = np.flip(moved, axis)
+            start[axis] -= mask.shape[own] - 1
     placed = np.zeros(header.shape, dtype=bool)
-    placed[tuple(voxels.T)] = True
+    if not moved.any():
+        return placed
+    source, target = [], []
+    for axis, (low, count) in enumerate(zip(start.tolist(), header.shape, strict=True)):
+        others = tuple(other for other in range(3) if other != axis)
+        held = np.flatnonzero(moved.any(axis=others))
+        first, last = int(held[0]), int(held[-1]) + 1
+        if low + first < 0 or low + last > count:
+            raise UnreadableVolumeError(
+                "the SEG reaches beyond the slices of the series that it names: are some missing?"
+            )
+        source.append(slice(first, last))
+        target.append(slice(low + first, low + last))
+    placed[tuple(target)] = moved[tuple(source)]
     return placed
 
 
@@ -174,8 +189,9 @@ def fill(contours: Sequence[Contour], header: Header) -> np.ndarray:
 
 
 def _check_gaps(numbers: Sequence[int]) -> None:
+    """Refuse contours on every second or third slice; lesions may lie apart as they like."""
     gaps = np.diff(numbers)
-    if 2 * (gaps > 1).sum() > len(gaps):
+    if len(gaps) >= 3 and any(2 * (gaps == every).sum() > len(gaps) for every in (2, 3)):
         raise UnreadableVolumeError(
             "the contours of the RTSTRUCT leave out most slices between them: export them"
             " interpolated to every slice"
@@ -183,11 +199,22 @@ def _check_gaps(numbers: Sequence[int]) -> None:
 
 
 def _combined(drawn: Sequence[tuple[np.ndarray, str]], shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels of all outlines of one plane; copies of an outline count once."""
-    masks = [(_inside(outline, shape), kind) for outline, kind in drawn]
-    distinct = {mask.tobytes(): (mask, kind) for mask, kind in masks}
+    """Pixels of all outlines of one plane; copies of an outline count once.
+
+    What lies within another outline by less than `_WALL` on average is its copy, not a hole: so
+    thin a wall no pixels show.
+    """
+    found = [(inside(outline, shape), outline, kind) for outline, kind in drawn]
+    found.sort(key=lambda one: -_area(one[1]))
     together = np.zeros(shape, dtype=bool)
-    for mask, kind in sorted(distinct.values(), key=lambda one: -one[0].sum()):
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
+    for mask, outline, kind in found:
+        if kind != CLOSED_XOR and any(
+            bigger[mask].all() and _area(own) - _area(outline) < _WALL * _length(own)
+            for bigger, own in taken
+        ):
+            continue
+        taken.append((mask, outline))
         if kind == CLOSED_XOR or (mask.any() and together[mask].all()):
             together ^= mask
         else:
@@ -195,16 +222,33 @@ def _combined(drawn: Sequence[tuple[np.ndarray, str]], shape: tuple[int, ...]) -
     return together
 
 
-def _inside(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pixels (rows, columns) whose centres a polygon (N, 2) holds, those on its line included."""
+def _area(outline: np.ndarray) -> float:
+    following = np.roll(outline, -1, axis=0)
+    crossed = outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]
+    return abs(float(crossed.sum())) / 2
+
+
+def _length(outline: np.ndarray) -> float:
+    return float(np.linalg.norm(np.roll(outline, -1, axis=0) - outline, axis=1).sum())
+
+
+def inside(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels (rows, columns) whose centres a polygon (N, 2) holds, those on its line included.
+
+    Row by row, between every second crossing of the line and the next: the even-odd rule.
+    """
     mask = np.zeros(shape, dtype=bool)
-    low = np.clip(np.floor(outline.min(axis=0)).astype(int), 0, shape)
-    high = np.clip(np.ceil(outline.max(axis=0)).astype(int) + 1, 0, shape)
-    rows, columns = (np.arange(start, end) for start, end in zip(low, high, strict=True))
-    pixels = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-    # which side a radius adds to hangs on the direction in which the polygon runs
-    polygon = Outline(outline, closed=False)
-    within = polygon.contains_points(pixels, radius=_ON_OUTLINE)
-    within |= polygon.contains_points(pixels, radius=-_ON_OUTLINE)
-    mask[low[0] : high[0], low[1] : high[1]] = within.reshape(len(rows), len(columns))
+    start, end = outline, np.roll(outline, -1, axis=0)
+    first = max(int(np.ceil(outline[:, 0].min() - _ON_OUTLINE)), 0)
+    last = min(int(np.floor(outline[:, 0].max() + _ON_OUTLINE)), shape[0] - 1)
+    for row in range(first, last + 1):
+        crossing = (start[:, 0] <= row) != (end[:, 0] <= row)
+        a, b = start[crossing], end[crossing]
+        columns = np.sort(a[:, 1] + (row - a[:, 0]) / (b[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1]))
+        along = (abs(start[:, 0] - row) < _ON_OUTLINE) & (abs(end[:, 0] - row) < _ON_OUTLINE)
+        edges = np.sort(np.stack([start[along, 1], end[along, 1]], axis=1), axis=1)
+        corners = start[abs(start[:, 0] - row) < _ON_OUTLINE, 1]
+        for low, high in [*columns.reshape(-1, 2), *edges, *np.stack([corners, corners], axis=1)]:
+            begin = max(int(np.ceil(low - _ON_OUTLINE)), 0)
+            mask[row, begin : max(int(np.floor(high + _ON_OUTLINE)) + 1, 0)] = True
     return mask

@@ -17,7 +17,7 @@ from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.dicom.address import Address
 from dreamorph.volumes.dicom.files import dicom_files
-from dreamorph.volumes.dicom.index import Drawing, Series, index
+from dreamorph.volumes.dicom.index import Drawing, Owners, Series, index
 from dreamorph.volumes.layouts.common import LayoutReader, natural_key
 from dreamorph.volumes.records import CaseFiles, Layout, LayoutFacts, Modality
 
@@ -85,10 +85,11 @@ def _assign(
     """What is drawn on each series, by its UID; and those of none, with their fault if any."""
     drawn_on: dict[str, list[Drawing]] = defaultdict(list)
     strays: list[tuple[Drawing, str | None]] = []
+    owners = Owners(series)
     for drawing in drawings:
-        found = drawing.candidates(series)
+        found = owners(drawing)
         if len(found) == 1:
-            drawn_on[found[0].uid].append(drawing)
+            drawn_on[found.pop()].append(drawing)
         else:
             strays.append((drawing, _UNCLEAR if found else None))
     return dict(drawn_on), strays
@@ -160,11 +161,19 @@ def _label_values(
                 f"cohort.structures: {name} fits the name of no structure that is drawn in"
                 f" {len(painted)} SEG and RTSTRUCT files"
             )
-        if drawn_in[value] < len(painted):
+        if drawn_in[value] < sum(map(bool, painted.values())):
             logger.warning(
-                "%s is drawn in %d of %d SEG and RTSTRUCT files; in the others it counts as absent",
-                name, drawn_in[value], len(painted),
+                "%s is drawn in %d of %d SEG and RTSTRUCT files that hold labels; in the others it"
+                " counts as absent",
+                name, drawn_in[value], sum(map(bool, painted.values())),
             )  # fmt: skip
+    none = sum(not paint for paint in painted.values())
+    if none:
+        logger.warning(
+            "%d of %d SEG and RTSTRUCT files hold none of the labels: their series count as"
+            " unlabelled",
+            none, len(painted),
+        )  # fmt: skip
     return list(asked), painted
 
 
