@@ -5,6 +5,7 @@ import io
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -40,12 +41,12 @@ def svg_uri(figure: Figure) -> str:
 
 def _painted(figure: Figure, dpi: int) -> np.ndarray:
     """Pixels `(H, W, 3)`."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.array(canvas.buffer_rgba())[..., :3]
     figure.clear()
-    buffer.seek(0)
-    with Image.open(buffer) as image:
-        return np.asarray(image.convert("RGB"))
+    return np.ascontiguousarray(pixels)
 
 
 def _few_colours(pixels: np.ndarray) -> Image.Image:

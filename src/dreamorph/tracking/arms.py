@@ -77,10 +77,11 @@ def log_model(run_id: str, net: torch.nn.Module, input_shape: tuple[int, ...]) -
     channels = input_shape[0]
     single = np.dtype("float32")
     inputs = TensorSpec(single, (-1, channels, *[-1] * spatial))
-    example = np.zeros((2, *input_shape), dtype=np.float32)
+    # A tensor: an array MLflow would keep beside the net, and load that back to try it on this.
+    example = torch.zeros(2, *input_shape)
     net = net.cpu().eval()
     with torch.no_grad():
-        rank = net(torch.from_numpy(example)).ndim
+        rank = net(example).ndim
     outputs = TensorSpec(single, (-1,) * rank)
     with mlflow.start_run(run_id=run_id, nested=True):
         info = mlflow.pytorch.log_model(
