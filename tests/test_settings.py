@@ -86,6 +86,17 @@ def test_a_cohort_of_the_parameter_files_names_its_study(conf: Path) -> None:
     assert loader(conf, study="mine").study() == "mine"
 
 
+def test_the_study_is_worked_out_once(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every entry of the catalog asks for it, and each answer would read all parameters."""
+    made, named, asked = loader(conf), StudyConfigLoader._named, []
+    monkeypatch.setattr(StudyConfigLoader, "_named", lambda own: asked.append(1) or named(own))
+    assert made.study() == "simulated"
+    before = len(asked)
+    assert made["catalog"]["a"]["filepath"] == "data/simulated/a"
+    assert made.study() == "simulated"
+    assert len(asked) == before
+
+
 def test_an_environment_changes_single_parameters(conf: Path) -> None:
     assert loader(conf, "hippocampus")["parameters"]["a"] == {"b": 3, "c": 2}
     assert loader(conf, "hippocampus", a={"c": 5})["parameters"]["a"] == {"b": 3, "c": 5}

@@ -28,6 +28,7 @@ class StudyConfigLoader(OmegaConfigLoader):
     """
 
     _asked = False
+    _study: str | None = None
 
     def __init__(self, conf_source: str | Path, env: str | None = None, **kwargs: Any) -> None:
         _check_environment(Path(conf_source), env)
@@ -37,6 +38,13 @@ class StudyConfigLoader(OmegaConfigLoader):
 
     def study(self) -> str:
         """The study's name, safe as a folder's name."""
+        if self._asked:  # by the parameters themselves, while they are read
+            return self._named()
+        if self._study is None:  # every entry of the catalog asks, and the answer takes a while
+            self._study = self._named()
+        return self._study
+
+    def _named(self) -> str:
         given = self.runtime_params or {}
         name = given.get("study") or self._environment_study()
         path = None if name else self._cohort()
@@ -48,7 +56,7 @@ class StudyConfigLoader(OmegaConfigLoader):
 
     def _cohort(self) -> Any:
         """What the parameters name as the cohort; real patients are never called simulated."""
-        if self._asked:  # by the parameters themselves, while they are read
+        if self._asked:
             return None
         self._asked = True
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,29 +45,46 @@ class Workplace:
         return {"none", "classic", "elastic", "learned", "dream"}
 
 
-def make_workplace(folder: Path) -> Workplace:
-    """Copy what makes a Kedro project; the package itself is the installed one."""
+def make_workplace(folder: Path, database: Path | None = None) -> Workplace:
+    """Copy what makes a Kedro project; the package itself is the installed one.
+
+    database: of MLflow, empty; the first run makes one where it is None, which takes seconds.
+    """
     shutil.copytree(ROOT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
     (folder / "src").mkdir()
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
+    if database is not None:
+        (folder / "mlruns").mkdir()
+        shutil.copy(database, folder / "mlruns" / "mlflow.db")
     return Workplace(folder)
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A whole tiny run, done once for all tests that look at its results."""
-    workplace = make_workplace(tmp_path_factory.mktemp("finished"))
-    result = workplace.run("--env", "tiny")
-    assert result.returncode == 0, result.stderr[-3000:]
-    for name in ("cases", "split", "dream_table", "tuning_scores"):
-        (table,) = workplace.root.glob(f"data/*/tiny/{name}.csv")
-        shutil.copy(table, workplace.root / f"first_{name}.csv")
-    return workplace
+def finished(tmp_path_factory: pytest.TempPathFactory, empty_tracking_database: Path) -> Workplace:
+    """A whole tiny run, done once for all tests, which look at its results and change nothing."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers
+        folder = folder.parent
+    root = folder / "finished"
+    with FileLock(folder / "finished.lock"):
+        if not (root / "done").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            result = make_workplace(root).run("--env", "tiny")
+            assert result.returncode == 0, result.stderr[-3000:]
+            shutil.copy(empty_tracking_database, root / "empty_mlflow.db")
+            (root / "done").touch()
+    return Workplace(root)
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+def copied(finished: Workplace, tmp_path: Path) -> Workplace:
+    """A copy of that run, to go on with."""
+    return Workplace(shutil.copytree(finished.root, tmp_path / "copied"))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, empty_tracking_database: Path) -> Workplace:
     """A fresh project without results."""
-    return make_workplace(tmp_path)
+    return make_workplace(tmp_path, empty_tracking_database)

@@ -18,9 +18,11 @@ SIZE = 20
 
 
 @pytest.fixture(scope="module")
-def classified(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def classified(
+    tmp_path_factory: pytest.TempPathFactory, empty_tracking_database: Path
+) -> Workplace:
     """A finished run on small shapes: round ones and long ones."""
-    workplace = make_workplace(tmp_path_factory.mktemp("classified"))
+    workplace = make_workplace(tmp_path_factory.mktemp("classified"), empty_tracking_database)
     write_shapes(workplace.root / "shapes.npz")
     result = workplace.run(
         "--env", "tiny", "--params", "cohort.path=shapes.npz,study=tiny,dreaming.pool=40"
@@ -30,9 +32,9 @@ def classified(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 
 @pytest.fixture(scope="module")
-def grey(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+def grey(tmp_path_factory: pytest.TempPathFactory, empty_tracking_database: Path) -> Workplace:
     """A finished run on scans of such shapes, which nobody has outlined."""
-    workplace = make_workplace(tmp_path_factory.mktemp("grey"))
+    workplace = make_workplace(tmp_path_factory.mktemp("grey"), empty_tracking_database)
     write_shapes(workplace.root / "scans.npz", noise=12.0)
     result = workplace.run(
         "--env", "tiny", "--params", "cohort.path=scans.npz,study=tiny,cohort.modality=MR"

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -27,7 +26,7 @@ from dreamorph.evaluation import EvaluationConfig
 from dreamorph.pipelines.evaluate.nodes import check_unseen
 from dreamorph.pipelines.train.nodes import build
 from dreamorph.training import Views, predict
-from tests.pipelines.conftest import ROOT, Workplace, make_workplace
+from tests.pipelines.conftest import ROOT, Workplace
 
 DATA = "data"
 #: What a run makes, in its order. The first is the folder of patients, not yet whole.
@@ -173,24 +172,24 @@ def test_every_dream_of_the_pool_is_accounted_for(finished: Workplace) -> None:
     assert set(dreams["source"]) <= train
 
 
-def test_the_same_command_again_redoes_nothing_and_says_the_same(finished: Workplace) -> None:
-    before, scores = stamps(finished), table(finished, "cases")
-    result = finished.run("--env", "tiny")
+def test_the_same_command_again_redoes_nothing_and_says_the_same(copied: Workplace) -> None:
+    before, scores = stamps(copied), table(copied, "cases")
+    result = copied.run("--env", "tiny")
     assert result.returncode == 0, result.stderr[-3000:]
-    assert stamps(finished) == before
-    pd.testing.assert_frame_equal(table(finished, "cases"), scores)
-    parents, nested = runs(finished)
+    assert stamps(copied) == before
+    pd.testing.assert_frame_equal(table(copied, "cases"), scores)
+    parents, nested = runs(copied)
     assert len(parents) >= 2
-    assert set(nested) == expected_arms(finished)
+    assert set(nested) == expected_arms(copied)
 
 
 def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
-    finished: Workplace,
+    copied: Workplace,
 ) -> None:
-    before = stamps(finished)
-    result = finished.run("--env", "tiny", "--params", "training.learning_rate=0.001")
+    before = stamps(copied)
+    result = copied.run("--env", "tiny", "--params", "training.learning_rate=0.001")
     assert result.returncode == 0, result.stderr[-3000:]
-    after = stamps(finished)
+    after = stamps(copied)
     kept = {name for name, when in after.items() if before.get(name) == when}
     assert _redone(before, after) == {"tuning", "arms", "scores"}
     assert {Path(name).parent.name for name in kept} >= {"pairs", "judged_dreams", "plain_scores"}
@@ -204,13 +203,12 @@ def test_a_changed_parameter_redoes_what_depends_on_it_and_nothing_else(
     ],
 )
 def test_a_step_alone_redoes_what_its_parameter_changes(
-    finished: Workplace, tmp_path: Path, step: str, parameter: str, redone: set[str]
+    copied: Workplace, step: str, parameter: str, redone: set[str]
 ) -> None:
-    copy = Workplace(shutil.copytree(finished.root, tmp_path / "copy"))
-    before = stamps(copy)
-    result = copy.run("--env", "tiny", "--pipelines", step, "--params", parameter)
+    before = stamps(copied)
+    result = copied.run("--env", "tiny", "--pipelines", step, "--params", parameter)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert _redone(before, stamps(copy)) == redone
+    assert _redone(before, stamps(copied)) == redone
 
 
 @pytest.mark.parametrize("what", ["subject", "fingerprint"])
@@ -235,13 +233,13 @@ def _redone(before: dict[str, int], after: dict[str, int]) -> set[str]:
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
-    finished: Workplace, tmp_path: Path
+    finished: Workplace, workplace: Workplace
 ) -> None:
     """Killed as soon as each kind of result appears; then the same command finishes the work.
 
     What was finished before a kill is not made again, and all tables are those of an unbroken run.
     """
-    broken = make_workplace(tmp_path)
+    broken = workplace
     made: dict[str, int] = {}
     for moment in MOMENTS:
         kill_once_there(broken, moment)
@@ -251,14 +249,12 @@ def test_a_run_killed_again_and_again_ends_like_an_unbroken_one(
     result = broken.run("--env", "tiny")
     assert result.returncode == 0, result.stderr[-3000:]
     scores = table(broken, "cases").sort_values(["arm", "case", "label"], ignore_index=True)
-    expected = pd.read_csv(finished.root / "first_cases.csv")
-    expected = expected.sort_values(["arm", "case", "label"], ignore_index=True)
+    expected = table(finished, "cases").sort_values(["arm", "case", "label"], ignore_index=True)
     pd.testing.assert_frame_equal(scores, expected)
     final = stamps(broken)
     assert {name: final.get(name) for name in made} == made
     for name in ("split", "dream_table", "tuning_scores"):
-        expected = pd.read_csv(finished.root / f"first_{name}.csv")
-        pd.testing.assert_frame_equal(table(broken, name), expected)
+        pd.testing.assert_frame_equal(table(broken, name), table(finished, name))
     client = tracking(broken)
     experiment = client.get_experiment_by_name("dreamorph").experiment_id
     statuses = {r.info.status for r in client.search_runs([experiment], max_results=5000)}

@@ -89,7 +89,7 @@ def states(workplace: Workplace) -> dict[str, str]:
 
 def after(finished: Workplace, folder: Path, redo: str) -> Workplace:
     """A copy of a finished run that lacks one folder of results."""
-    workplace = make_workplace(folder / "run")
+    workplace = make_workplace(folder / "run", finished.root / "empty_mlflow.db")
     shutil.copytree(finished.root / "data", workplace.root / "data")
     shutil.rmtree(workplace.root / redo)
     return workplace

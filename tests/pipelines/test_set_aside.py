@@ -15,7 +15,7 @@ REASON = "folds in 7 voxels"
 
 def with_failed_pairs(finished: Workplace, folder: Path, cases: int) -> tuple[Workplace, set[str]]:
     """A copy of a run in which all pairs of some labelled volumes were set aside."""
-    workplace = make_workplace(folder / "failed")
+    workplace = make_workplace(folder / "failed", finished.root / "empty_mlflow.db")
     shutil.copytree(finished.root / "data", workplace.root / "data")
     (split,) = workplace.root.glob("data/*/tiny/split.csv")
     table = pd.read_csv(split)
@@ -69,7 +69,7 @@ def test_too_few_joined_volumes_stop_the_run_with_one_line(
 
 
 def test_no_accepted_dream_stops_the_run_with_one_line(finished: Workplace, tmp_path: Path) -> None:
-    workplace = make_workplace(tmp_path / "none")
+    workplace = make_workplace(tmp_path / "none", finished.root / "empty_mlflow.db")
     shutil.copytree(finished.root / "data", workplace.root / "data")
     (file,) = workplace.root.glob("data/*/tiny/dream_table.csv")
     dreams = pd.read_csv(file).assign(accepted=False, reason="topology; provenance")

@@ -6,10 +6,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from pydantic import Field
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dreamorph.config import Config
 from dreamorph.errors import CohortError
@@ -77,11 +73,17 @@ def fit_shape_classifier(
             "add cases of another class or change the split"
         )
     if config.kind == "logistic":
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         model = make_pipeline(
             StandardScaler(),
             LogisticRegression(C=config.inverse_penalty, class_weight="balanced", max_iter=2000),
         )
     else:
+        from sklearn.ensemble import RandomForestClassifier
+
         model = RandomForestClassifier(
             n_estimators=config.trees,
             class_weight="balanced",

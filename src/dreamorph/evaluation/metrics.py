@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 #: Voxels kept around the structures when distances are measured.
 MARGIN = 2
@@ -84,6 +83,8 @@ def _surfaces(
     predicted: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float
 ) -> tuple[float, float]:
     """HD95 in mm and surface Dice of two structures that are both present."""
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
     pair = [
         torch.from_numpy(volume.astype(np.float32))[None, None] for volume in (predicted, reference)
     ]

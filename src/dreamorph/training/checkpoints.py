@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +77,6 @@ def newest_intact(folder: Path) -> Path | None:
         else:
             return path
     return None
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove a folder of checkpoints that have done their duty."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Parameters of training."""
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,8 @@ from pydantic import Field, model_validator
 from dreamorph.config import Config
 
 ArmName = Literal["none", "classic", "elastic", "dream", "learned"]
+#: Called with a step and the metrics that belong to it.
+LogSink = Callable[[int, Mapping[str, float]], None]
 NetworkName = Literal["auto", "unet", "densenet", "resnet"]
 
 

@@ -7,9 +7,18 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dreamorph.errors import TrainingError
+from dreamorph.training.config import TrainingConfig
 from dreamorph.training.seeding import generator_for
 
 Task = Literal["segmentation", "classification"]
+
+#: Volumes per step where the configuration leaves it open.
+_BATCH_SIZES: dict[Task, int] = {"segmentation": 1, "classification": 4}
+
+
+def batch_size(config: TrainingConfig, task: Task) -> int:
+    """Volumes per step."""
+    return config.batch_size or _BATCH_SIZES[task]
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,24 @@
 """Train one arm of the comparison."""
 
 import logging
-import signal
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
 
 from dreamorph.dreaming.samplers import WarpSampler
 from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.parallel import side_by_side
 from dreamorph.training.augment import Augmenter
-from dreamorph.training.checkpoints import (
-    AtomicCheckpointIO,
-    StepCheckpoints,
-    newest_intact,
-    remove_checkpoints,
-)
-from dreamorph.training.config import TrainingConfig
-from dreamorph.training.data import TrainingData, step_loader
-from dreamorph.training.module import (
-    ClassificationLearner,
-    Learner,
-    LogSink,
-    SegmentationLearner,
-)
+from dreamorph.training.config import LogSink, TrainingConfig
+from dreamorph.training.data import TrainingData
 from dreamorph.training.networks import NetworkSpec, PaddedNetwork, build_network, network_spec
-from dreamorph.training.progress import StepBar
 from dreamorph.training.seeding import seed_for, seeded
 
 logger = logging.getLogger(__name__)
@@ -41,10 +26,6 @@ logger = logging.getLogger(__name__)
 #: Counts up whenever the same arguments would give other weights.
 VERSION = 9
 
-_LEARNERS: dict[str, type[Learner]] = {
-    "segmentation": SegmentationLearner,
-    "classification": ClassificationLearner,
-}
 #: MLflow imports Lightning under its old names too, and whoever comes last does the talking.
 _TALKERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
 #: Openings of Lightning's remarks that do not apply: nothing is loaded, so workers have no work and
@@ -179,8 +160,10 @@ def _train(
         network = build_network(spec)
     intensity = config.intensity if arm.intensity else None
     augmenter = Augmenter(_placed(data, device), arm.sampler, intensity, device)
-    learner = _LEARNERS[data.task](network, augmenter, config, seed, on_log)
-    _fit(learner, f"{arm.name} (seed {seed})", config, device, folder)
+    from dreamorph.training import trainer
+
+    learner = trainer.LEARNERS[data.task](network, augmenter, config, seed, on_log)
+    trainer.fit(learner, f"{arm.name} (seed {seed})", device, folder)
     history = pd.DataFrame(learner.history, columns=["step", "metric", "value"])
     state = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
     return TrainedArm(arm.name, seed, spec, state, history)
@@ -194,54 +177,7 @@ def _folder(
 
 def _remove(folder: Path | None) -> None:
     if folder is not None:
-        remove_checkpoints(folder)
-
-
-def _fit(
-    learner: Learner, title: str, config: TrainingConfig, device: torch.device, folder: Path | None
-) -> None:
-    callbacks: list[pl.Callback] = []
-    resume = None
-    if folder is not None:
-        epochs = -(-config.checkpoint_every // config.epoch_steps)
-        callbacks.append(StepCheckpoints(folder, epochs * config.epoch_steps))
-        resume = newest_intact(folder)
-        if resume is not None:
-            logger.info("training of %s continues from step %d", title, int(resume.stem))
-    if config.progress:
-        callbacks.append(StepBar(title, config.steps, config.epoch_steps))
-    trainer = pl.Trainer(
-        max_steps=config.steps,
-        max_epochs=-1,
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        precision=_precision(config, device),
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    _run(trainer, learner, step_loader(config.steps), resume)
-
-
-def _run(
-    trainer: pl.Trainer, learner: Learner, loader: DataLoader[int], resume: Path | None
-) -> None:
-    """Fit; an interruption from the keyboard stays one.
-
-    Lightning would turn it into a SystemExit and leave the process deaf to the next one.
-    """
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(learner, loader, ckpt_path=resume)
-    except SystemExit as stop:
-        if type(stop) is not SystemExit:
-            raise
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from stop
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -250,6 +186,9 @@ def _settled() -> Iterator[None]:
 
     Both are settings of the whole process: one at a time.
     """
+    # Lightning takes seconds to load, and makes itself heard once more when it is: before all else.
+    from dreamorph.training import trainer  # noqa: F401
+
     loggers = [logging.getLogger(name) for name in _TALKERS]
     levels = [one.level for one in loggers]
     try:
@@ -293,17 +232,3 @@ def _device(config: TrainingConfig) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("training.device is 'cuda' but there is no GPU: use auto or cpu")
     return torch.device(config.device)
-
-
-def _precision(config: TrainingConfig, device: torch.device) -> str:
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cuda":
-        return "16-mixed"
-    return "bf16-mixed" if _multiplies_bfloat16() else "32-true"
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for it; without them it is slower, not faster."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

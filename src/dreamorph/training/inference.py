@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import nn
 
 from dreamorph.dreaming import AffineWarpConfig
@@ -132,6 +131,8 @@ def _logits(network: nn.Module, image: torch.Tensor, voxel_budget: int) -> torch
     if not _gives_labels(network) or shape.numel() <= voxel_budget:
         logits: torch.Tensor = network(image)
         return logits
+    from monai.inferers import sliding_window_inference
+
     windows = sliding_window_inference(
         image,
         roi_size=[min(WINDOW, n) for n in shape],

@@ -1,7 +1,6 @@
 """Losses within the mask: padding counts nowhere."""
 
 import torch
-from monai.losses import DiceLoss
 from torch import nn
 from torch.nn import functional
 
@@ -18,6 +17,8 @@ class MaskedDiceCrossEntropy(nn.Module):
     """
 
     def __init__(self) -> None:
+        from monai.losses import DiceLoss
+
         super().__init__()
         self.dice = DiceLoss(include_background=False, batch=True)
 

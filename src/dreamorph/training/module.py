@@ -2,7 +2,6 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,21 +13,10 @@ from torch.nn import functional
 from dreamorph.errors import TrainingError
 from dreamorph.parallel import raise_if_stopped
 from dreamorph.training.augment import Augmenter, Batch
-from dreamorph.training.config import TrainingConfig
-from dreamorph.training.data import Task, members_at
+from dreamorph.training.config import LogSink, TrainingConfig
+from dreamorph.training.data import Task, batch_size, members_at
 from dreamorph.training.losses import MaskedDiceCrossEntropy
 from dreamorph.training.seeding import generator_for, seed_for, seeded
-
-#: Volumes per step where the configuration leaves it open.
-_BATCH_SIZES: dict[Task, int] = {"segmentation": 1, "classification": 4}
-
-#: Called with a step and the metrics that belong to it.
-LogSink = Callable[[int, Mapping[str, float]], None]
-
-
-def batch_size(config: TrainingConfig, task: Task) -> int:
-    """Volumes per step."""
-    return config.batch_size or _BATCH_SIZES[task]
 
 
 class Learner(pl.LightningModule):
@@ -215,3 +203,10 @@ class ClassificationLearner(Learner):
     def epoch_metrics(self, counts: torch.Tensor) -> dict[str, float]:
         """Accuracy over the training batches of an epoch."""
         return {"train/accuracy": float(counts[0]) / float(counts[1])}
+
+
+#: The learner of each task.
+LEARNERS: dict[Task, type[Learner]] = {
+    "segmentation": SegmentationLearner,
+    "classification": ClassificationLearner,
+}

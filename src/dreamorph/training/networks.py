@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from monai.networks.nets import DenseNet, ResNet, UNet
 from torch import nn
 from torch.nn import functional
 
@@ -104,6 +103,8 @@ def build_network(spec: NetworkSpec) -> PaddedNetwork:
 
 
 def _unet(spec: NetworkSpec) -> nn.Module:
+    from monai.networks.nets import UNet
+
     return UNet(
         spatial_dims=spec.ndim,
         in_channels=spec.n_channels,
@@ -117,6 +118,8 @@ def _unet(spec: NetworkSpec) -> nn.Module:
 
 
 def _densenet(spec: NetworkSpec) -> nn.Module:
+    from monai.networks.nets import DenseNet
+
     return DenseNet(
         spatial_dims=spec.ndim,
         in_channels=spec.n_channels,
@@ -129,6 +132,8 @@ def _densenet(spec: NetworkSpec) -> nn.Module:
 
 
 def _resnet(spec: NetworkSpec) -> nn.Module:
+    from monai.networks.nets import ResNet
+
     widths = list(spec.channels[:4]) + [spec.channels[-1]] * (4 - len(spec.channels[:4]))
     trunk = ResNet(
         block="basic",

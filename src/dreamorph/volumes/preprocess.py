@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Orientation, ScaleIntensityRange, SpatialResample
 from scipy.ndimage import gaussian_filter
 
 from dreamorph.errors import CohortError
@@ -144,6 +142,9 @@ def _volume(
 
 def _oriented(address: str, channel: int) -> np.ndarray:
     """Voxels in the nearest RAS orientation, (D, H, W) float32."""
+    from monai.data import MetaTensor
+    from monai.transforms import Orientation
+
     voxels = np.ascontiguousarray(io.read_voxels(address, channel), dtype=np.float32)
     affine = torch.from_numpy(io.read_header(address).affine)
     volume = MetaTensor(torch.from_numpy(voxels)[None], affine=affine)
@@ -152,6 +153,8 @@ def _oriented(address: str, channel: int) -> np.ndarray:
 
 
 def _windowed(voxels: np.ndarray, config: CohortConfig) -> np.ndarray:
+    from monai.transforms import ScaleIntensityRange
+
     low, high = config.ct_window_hu
     scale = ScaleIntensityRange(a_min=low, a_max=high, b_min=0.0, b_max=1.0, clip=True)
     return np.asarray(scale(voxels), dtype=np.float32)
@@ -167,6 +170,9 @@ def _resampled(voxels: np.ndarray, placement: Placement, grid: CommonGrid) -> np
     """Values at the grid's voxels, (D, H, W) float32; beyond the border its nearest value."""
     if placement.is_shift:
         return _shifted(voxels, placement.offset.astype(int), grid)
+    from monai.data import MetaTensor
+    from monai.transforms import SpatialResample
+
     step = torch.eye(4, dtype=torch.float64)
     step[:3, :3] = torch.from_numpy(np.diag(placement.scale))
     step[:3, 3] = torch.from_numpy(placement.offset)

@@ -19,8 +19,8 @@ from dreamorph.prior import DeformationPrior
 from dreamorph.training import Arm, NetworkSpec, TrainedArm, TrainingConfig, TrainingData
 from dreamorph.training import train_arms as learn
 from dreamorph.training.arms import Material
+from dreamorph.training.data import batch_size
 from dreamorph.training.fit import VERSION as TRAINING
-from dreamorph.training.module import batch_size
 from dreamorph.training.tuning import SCALED
 from dreamorph.volumes.cohort import Cohort
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import highdicom
 import numpy as np
 import pydicom
 from pydicom.filereader import read_file_meta_info
@@ -74,6 +73,8 @@ def read_series(address: Address) -> np.ndarray:
     """Voxels (slices, rows, columns) float32, rescaled. Raises UnreadableVolumeError."""
     stack = stack_of(address)
     if len(stack.files) == 1:
+        import highdicom
+
         with _decoding(stack.files[0]):
             image = highdicom.imread(stack.files[0])
             volume = image.get_volume(
@@ -173,6 +174,8 @@ def _arranged(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray
 
 def _frames(file: Path) -> Stack:
     """The stack of a file that holds all slices."""
+    import highdicom
+
     with refused(_IRREGULAR):
         image = highdicom.imread(file, lazy_frame_retrieval=True)
         geometry = image.get_volume_geometry(perpendicular_tol=_UPRIGHT)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import highdicom
 import numpy as np
 import pydicom
 
@@ -53,6 +52,8 @@ def read_voxels(address: Address) -> np.ndarray:
 
 def _segments(file: Path, numbers: Sequence[int], stack: Stack) -> Iterator[np.ndarray]:
     """Mask of each segment of a SEG."""
+    import highdicom
+
     with refused("the SEG cannot be read"):
         seg = highdicom.seg.segread(file)
     _check_frames({str(seg.get("FrameOfReferenceUID") or "")}, stack)
