@@ -11,6 +11,7 @@ import torch
 from dreamorph.hallucination import AuditConfig
 from dreamorph.hallucination.lineage import lineage
 from dreamorph.pipelines.audit import nodes
+from dreamorph.training import TrainingConfig
 from dreamorph.volumes.cohort import Cohort
 from tests.hallucination.worlds import World, make_world, net_evidence
 
@@ -98,9 +99,11 @@ def test_every_training_of_the_judged_networks_is_shown_every_label(
     plan = plan_of(("none", "elastic", "dream", "learned"), (0, 3))
     asked: list[str] = []
     monkeypatch.setattr(nodes, "from_item", lambda key: SimpleNamespace(build=lambda: key))
-    monkeypatch.setattr(nodes, "_answers", lambda key: asked.append(key) or torch.zeros_like)
+    monkeypatch.setattr(nodes, "_answers", lambda key, _: asked.append(key) or torch.zeros_like)
     choice = {"recommended_arm": "learned"}
-    table = nodes.paint_out(cohort, plan, {k: k for k in plan["key"]}, choice, AuditConfig(), "")
+    table = nodes.paint_out(
+        cohort, plan, {k: k for k in plan["key"]}, choice, AuditConfig(), TrainingConfig(), ""
+    )
     assert asked == ["dream-0", "dream-3", "learned-0", "learned-3"]
     cells = table[["arm", "seed", "label", "structure"]].drop_duplicates()
     assert cells.to_numpy().tolist() == [

@@ -10,7 +10,7 @@ from dreamorph.baselines.atlas import FusionConfig
 from dreamorph.evaluation import EvaluationConfig, Scored, evaluate_segmentation
 from dreamorph.hallucination import AuditConfig, NetEvidence
 from dreamorph.hallucination.dream_ablation import dream_ablation
-from dreamorph.pipelines.evaluate.nodes import _plain_keys, collect_scores
+from dreamorph.pipelines.evaluate.nodes import _means, _plain_keys, collect_scores
 
 NO_FILES = pd.DataFrame({"split": [], "label_content": []})
 
@@ -74,3 +74,12 @@ def test_a_corrected_label_file_is_scored_again_though_the_common_grid_does_not_
         return _plain_keys(cohort, table, FusionConfig(), EvaluationConfig())["a"]  # type: ignore[arg-type]
 
     assert key("before") == key("before") != key("after")
+
+
+def test_the_mean_of_all_labels_is_the_one_that_arms_are_compared_by() -> None:
+    """Where a label is rightly absent, drawing nothing is right."""
+    rows = [["a", 0.8, 9, 9], ["b", None, 0, 0], ["b", 0.0, 0, 1]]
+    cases = pd.DataFrame(rows, columns=["label_name", "dice", "reference_ml", "volume_ml"])
+    means = _means(cases.assign(hd95_mm=1.0, surface_dice=1.0))
+    assert means["dice_mean"] == pytest.approx(1.8 / 3)
+    assert means["dice_b"] == 0

@@ -1,6 +1,7 @@
 """What the report's nodes show and what they keep to themselves."""
 
-from dreamorph.pipelines.report.nodes import without_paths
+from dreamorph.evaluation import EvaluationConfig
+from dreamorph.pipelines.report.nodes import _as_scored, without_paths
 
 
 def test_the_report_hides_where_the_cohort_lies() -> None:
@@ -8,3 +9,11 @@ def test_the_report_hides_where_the_cohort_lies() -> None:
     shown = {"cohort": {"path": "hidden", "manifest": None, "layout": "msd"}, "split": {}}
     assert without_paths(given) == shown
     assert without_paths({"cohort": {"manifest": "a.csv"}}) == {"cohort": {"manifest": "hidden"}}
+
+
+def test_the_report_tells_how_networks_were_scored_whatever_this_run_asks_for() -> None:
+    asked = {"evaluation": EvaluationConfig(views=0, tolerance_mm=3.0, seed=5)}
+    scores = {"dream-0": {"evaluation": {"views": 4, "tolerance_mm": 1.0}}}
+    shown = _as_scored(asked, scores)
+    assert (shown["views"], shown["tolerance_mm"], shown["seed"]) == (4, 1.0, 5)
+    assert _as_scored(asked, {"dream-0": {}})["views"] == 0

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +13,7 @@ from dreamorph.reporting import ReportInputs, render_report
 from dreamorph.reporting.inputs import Task
 from dreamorph.reporting.parts import Table
 from dreamorph.reporting.render import SECTIONS
+from dreamorph.reporting.sections import arms as arms_section
 from dreamorph.reporting.sections import cohort as cohort_section
 from dreamorph.reporting.sections.making import build_limits
 
@@ -282,3 +284,31 @@ def test_all_intervals_are_of_one_level(light: ReportInputs) -> None:
     text = Page(render_report(light)).text
     levels = set(re.findall(r"(\d+(?:\.\d+)?) % interval", text))
     assert levels == {f"{100 * CONFIDENCE:g}"}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("what", ["three subjects", "one class"])
+def test_few_test_subjects_or_one_class_leave_the_arms(
+    classification: ReportInputs, what: str
+) -> None:
+    cases = classification.cases
+    if what == "three subjects":
+        cases = cases[cases["subject"].isin(cases["subject"].unique()[:3])]
+    else:
+        cases = cases[cases["class"] == cases["class"].iloc[0]]
+    context = arms_section.build(replace(classification, cases=cases))
+    assert isinstance(context["table_of_scores"], Table)
+    assert BROKEN not in render_report(
+        replace(classification, cases=cases, prior=None, dreams=None, pair_examples=[])
+    )
+    assert ("there is no AUC" in context["table_of_scores"].caption) == (what == "one class")
+
+
+def test_seeds_are_counted_over_networks(complete: ReportInputs) -> None:
+    """Plain baselines have none, and say 0."""
+    assert complete.n_seeds == 1
+    networks = ~complete.cases["arm"].isin(complete.baselines)
+    cases = complete.cases.assign(seed=np.where(networks, 7, 0))
+    assert cases["seed"].nunique() == 2
+    assert replace(complete, cases=cases).n_seeds == 1
+    assert replace(complete, cases=complete.cases.drop(columns="seed")).n_seeds == 0

@@ -233,3 +233,17 @@ def test_nothing_is_recommended_where_nothing_was_chosen(complete: ReportInputs)
     assert recommendation(complete) is None
     choice = {"recommended_arm": "none chosen", "choice_reason": "", "elastic_energy": 1.0}
     assert recommendation(replace(complete, choice=choice)) is None
+
+
+def test_a_network_that_the_checks_do_not_promote_is_not_shown_in_green(
+    complete: ReportInputs,
+) -> None:
+    choice = {"recommended_arm": "elastic", "choice_reason": "no lead", "elastic_energy": 2.0}
+    good = replace(complete, choice=choice, cases=complete.cases.iloc[:0])
+    passed = recommendation(good)
+    assert passed is not None
+    assert (overall(good), passed.tone) == ("pass", "good")
+    failed = recommendation(replace(good, verdict="fail"))
+    assert failed is not None
+    assert failed.tone == "open"
+    assert "The checks do not promote it" in failed.sentence

@@ -1,7 +1,10 @@
+import contextlib
+
 import pytest
 import torch
 
 from dreamorph.dreaming import AffineWarpConfig
+from dreamorph.errors import TrainingError
 from dreamorph.spatial import gaussian_smooth
 from dreamorph.training import TrainingConfig, Views, build_network, network_spec, predict
 from dreamorph.training.networks import PaddedNetwork
@@ -15,7 +18,7 @@ def network():
 
 
 class Pointwise(torch.nn.Module):
-    """Logits that depend on each voxel alone: windows must not change them."""
+    """Logits that depend on each voxel alone."""
 
     def forward(self, images):
         return torch.cat([images, -images, images**2], dim=1)
@@ -37,20 +40,42 @@ def test_background_is_certain_outside_the_mask(network):
     assert (found[:, 1:, ..., 4:] > 0).all()
 
 
-def test_windows_agree_with_the_whole(monkeypatch):
-    monkeypatch.setattr("dreamorph.training.inference.WINDOW", 8)
-    network = PaddedNetwork(Pointwise(), 4, dense=True)
-    images = torch.randn(1, 1, 20, 17, 13, generator=torch.Generator().manual_seed(0))
-    whole, windows = (predict(network, images, voxel_budget=b) for b in (10**6, 100))
-    assert torch.allclose(whole, windows, atol=1e-5)
-
-
-def test_classes_are_predicted_whole():
+def test_classes_are_predicted():
     config = CONFIG.model_copy(update={"network": "densenet"})
     network = build_network(network_spec(config, 1, 4, "classification"))
-    found = predict(network, torch.randn(3, 1, 16, 16, 16), voxel_budget=10)
+    found = predict(network, torch.randn(3, 1, 16, 16, 16))
     assert found.shape == (3, 4)
     assert torch.allclose(found.sum(1), torch.ones(3))
+
+
+def test_a_volume_larger_than_those_of_training_is_seen_whole():
+    """In parts, normalisation would see other means than in training."""
+    seen = []
+
+    class Watched(Pointwise):
+        def forward(self, x):
+            seen.append(tuple(x.shape[2:]))
+            return super().forward(x)
+
+    predict(PaddedNetwork(Watched(), 4, dense=True), torch.zeros(1, 1, 176, 168, 160))
+    assert seen == [(176, 168, 160)]
+
+
+@pytest.mark.parametrize("asked", ["auto", "cpu"])
+def test_the_device_asked_for_is_taken(network, monkeypatch, asked):
+    """A GPU that is full or broken is left alone."""
+    moved = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(network, "to", lambda place: moved.append(torch.device(place).type))
+    with contextlib.suppress(AssertionError, RuntimeError):
+        predict(network, torch.zeros(1, 1, 8, 8, 8), device=asked)
+    assert moved[0] == ("cpu" if asked == "cpu" else "cuda")
+
+
+def test_a_gpu_that_is_not_there_is_one_line(network, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match="no GPU: use auto or cpu"):
+        predict(network, torch.zeros(1, 1, 8, 8, 8), device="cuda")
 
 
 def test_the_mode_of_the_network_is_restored(network):

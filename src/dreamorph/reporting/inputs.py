@@ -111,6 +111,14 @@ class ReportInputs:
         return known + sorted(set(present) - set(known))
 
     @property
+    def n_seeds(self) -> int:
+        """How many trainings of each arm there are; 0 where that is not known."""
+        if "seed" not in self.cases:
+            return 0
+        networks = self.cases["arm"].isin(NETWORK_ARMS)
+        return int(self.cases.loc[networks, "seed"].nunique())
+
+    @property
     def baselines(self) -> list[str]:
         """Arms that are plain methods instead of networks."""
         return [arm for arm in self.arms if arm not in (*NETWORK_ARMS, *AVERAGED_ARMS)]

@@ -87,9 +87,9 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
     """A number with so many significant digits, without a needless exponent."""
-    if not np.isfinite(value):
+    if value is None or not np.isfinite(value):
         return NOTHING
     if value == 0:
         return "0"

@@ -110,6 +110,11 @@ def recommendation(inputs: ReportInputs) -> Statement | None:
                 f" subjects ({means[plain]:.3f} against {means[arm]:.3f})."
             )
             tone = "open"
+    if overall(inputs) != "pass":
+        text += (
+            " The checks do not promote it: it is the one to take of those trained here, if any."
+        )
+        tone = "open"
     return Statement("Which network should be used?", f"That of {arm_name(arm)}", text, tone)
 
 

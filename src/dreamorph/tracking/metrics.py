@@ -1,7 +1,6 @@
 """Metrics of any handy form as MLflow batches."""
 
 import math
-import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import pandas as pd
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
+
+from dreamorph.tracking.names import tidy_names
 
 _PARAMS_PER_BATCH = 100
 _METRICS_PER_BATCH = 1000
@@ -52,8 +53,10 @@ def flat_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _log(client: MlflowClient, run_id: str, rows: Iterable[tuple[str, Any, int]]) -> None:
     now = int(time.time() * 1000)
+    rows = list(rows)
+    names = tidy_names(name for name, _, _ in rows)
     metrics = [
-        Metric(re.sub(r"[^/\w.\- :]", "_", name), float(value), now, step)
+        Metric(names[name], float(value), now, step)
         for name, value, step in rows
         # MLflow stores infinity as the largest float without a word: better no value.
         if value is not None and math.isfinite(value)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dreamorph.tracking.names import tidy_names
+
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key)")
 _PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir|manifest)s?$")
 _PATH_VALUE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\)")
@@ -20,11 +22,9 @@ def columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Secrets are left out and paths are hidden, since folders may name patients.
     """
-    return {
-        name: _public(name.rpartition(".")[2], value)
-        for name, value in _flat(parameters, "")
-        if not _SECRET.search(name)
-    }
+    flat = {name: value for name, value in _flat(parameters, "") if not _SECRET.search(name)}
+    names = tidy_names(flat)
+    return {names[name]: _public(name.rpartition(".")[2], value) for name, value in flat.items()}
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -34,7 +34,7 @@ def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         for key, item in value.items():
             yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
     elif prefix:
-        yield re.sub(r"[^/\w.\- :]", "_", prefix), value
+        yield prefix, value
 
 
 def _public(key: str, value: Any) -> str:

@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 
 from dreamorph.dreaming.samplers import WarpSampler
-from dreamorph.errors import TrainingError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.parallel import side_by_side
 from dreamorph.training.augment import Augmenter
 from dreamorph.training.config import LogSink, TrainingConfig
 from dreamorph.training.data import TrainingData
+from dreamorph.training.device import device_named
 from dreamorph.training.networks import NetworkSpec, PaddedNetwork, build_network, network_spec
 from dreamorph.training.seeding import seed_for, seeded
 
@@ -154,7 +154,7 @@ def _train(
     folder: Path | None,
     on_log: LogSink | None,
 ) -> TrainedArm:
-    device = _device(config)
+    device = device_named(config.device)
     spec = network_spec(config, data.images.shape[1], data.n_outputs, data.task, data.ndim)
     with seeded(seed_for(seed, "weights")):
         network = build_network(spec)
@@ -224,11 +224,3 @@ def _placed(data: TrainingData, device: torch.device) -> TrainingData:
         return data
     images, labels, masks = (v.to(device) for v in volumes)
     return TrainingData(images, labels, masks, data.classes, data.n_outputs)
-
-
-def _device(config: TrainingConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("training.device is 'cuda' but there is no GPU: use auto or cpu")
-    return torch.device(config.device)

@@ -9,12 +9,8 @@ from torch import nn
 from dreamorph.dreaming import AffineWarpConfig
 from dreamorph.dreaming.samplers import random_affine
 from dreamorph.spatial import SpatialTransform
+from dreamorph.training.device import device_named
 from dreamorph.training.networks import PaddedNetwork
-
-#: Voxels of a volume above which it is worked through in overlapping windows.
-VOXEL_BUDGET = 160**3
-#: Edge of a window in voxels, and overlap of neighbouring windows.
-WINDOW, OVERLAP = 96, 0.5
 
 
 @dataclass(frozen=True)
@@ -67,23 +63,24 @@ def predict(
     images: torch.Tensor,
     masks: torch.Tensor | None = None,
     device: torch.device | str = "auto",
-    voxel_budget: int = VOXEL_BUDGET,
     views: Views | None = None,
 ) -> torch.Tensor:
     """Probabilities of labels or classes, one volume at a time.
+
+    Volumes are seen whole, as they are in training: networks normalise by what they see, and answer
+    worse in windows.
 
     Args:
         network: gives logits of labels `(B, L, *shape)`, or of classes `(B, K)`.
         images: `(N, C, *shape)`, of the training volumes' spacing; any size.
         masks: `(N, 1, *shape)` bool; outside them the background is certain. None is everywhere.
         device: where to compute; auto takes a GPU where there is one. Results come back to the CPU.
-        voxel_budget: larger volumes are worked through in windows (labels only).
         views: show each volume in these as well, and average (labels only).
 
     Returns:
         `(N, L, *shape)` or `(N, K)` float32, summing to one over the second axis.
     """
-    return torch.cat(list(predict_each(network, images, masks, device, voxel_budget, views)))
+    return torch.cat(list(predict_each(network, images, masks, device, views)))
 
 
 def predict_each(
@@ -91,26 +88,24 @@ def predict_each(
     images: torch.Tensor,
     masks: torch.Tensor | None = None,
     device: torch.device | str = "auto",
-    voxel_budget: int = VOXEL_BUDGET,
     views: Views | None = None,
 ) -> Iterator[torch.Tensor]:
     """As `predict`, one volume `(1, ...)` at a time, for cohorts whose results do not fit."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = device_named(device)
     home = next((p.device for p in network.parameters()), torch.device("cpu"))
     was_training = network.training
-    network.to(device)
+    network.to(place)
     network.eval()
 
     def ask(image: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(_logits(network, image, voxel_budget).float(), dim=1)
+        return torch.softmax(network(image).float(), dim=1)
 
     try:
         for row in range(len(images)):
             one = slice(row, row + 1)
             inside = None if masks is None else masks[one]
             with torch.inference_mode():
-                image = images[one].float().to(device)
+                image = images[one].float().to(place)
                 if views is None or not _gives_labels(network):
                     probabilities = ask(image)
                 else:
@@ -124,25 +119,6 @@ def predict_each(
 
 def _gives_labels(network: nn.Module) -> bool:
     return network.dense if isinstance(network, PaddedNetwork) else True
-
-
-def _logits(network: nn.Module, image: torch.Tensor, voxel_budget: int) -> torch.Tensor:
-    shape = image.shape[2:]
-    if not _gives_labels(network) or shape.numel() <= voxel_budget:
-        logits: torch.Tensor = network(image)
-        return logits
-    from monai.inferers import sliding_window_inference
-
-    windows = sliding_window_inference(
-        image,
-        roi_size=[min(WINDOW, n) for n in shape],
-        sw_batch_size=1,
-        predictor=network,
-        overlap=OVERLAP,
-        mode="gaussian",
-    )
-    assert isinstance(windows, torch.Tensor)
-    return windows
 
 
 def _within(probabilities: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

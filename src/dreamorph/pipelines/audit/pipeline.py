@@ -34,7 +34,15 @@ def create_pipeline() -> Pipeline:
             ),
             node(
                 nodes.paint_out,
-                ["cohort", "arm_plan", "arms", "choice", "params:audit", "judged"],
+                [
+                    "cohort",
+                    "arm_plan",
+                    "arms",
+                    "choice",
+                    "params:audit",
+                    "params:training",
+                    "judged",
+                ],
                 "removal",
                 name="paint_out_structures",
             ),

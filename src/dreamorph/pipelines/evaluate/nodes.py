@@ -26,7 +26,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
 from dreamorph.pipelines.current import MADE_OF, mark_of_scores
 from dreamorph.pipelines.train.nodes import from_item, stored_network
-from dreamorph.training import Views, predict_each
+from dreamorph.training import TrainingConfig, Views, predict_each
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.native import native_labels, read_label
 from dreamorph.volumes.records import CohortFacts
@@ -38,6 +38,8 @@ AVERAGED = ("elastic", "dream", "learned")
 WITH_ATLAS = f"+{ATLAS}"
 #: Counts up whenever the same answers would be scored otherwise.
 VERSION = 5
+#: Where scores say how they were made, and what they say.
+SCORED_BY, SCORING = "evaluation", ("views", "tolerance_mm")
 #: Comparisons, in families whose p-values are corrected together. The first is that of the check
 #: `dream_ablation`: one claim, one family.
 FAMILIES = (
@@ -64,6 +66,7 @@ def score_arms(
     affine: AffineWarpConfig,
     fusion: FusionConfig,
     evaluation: EvaluationConfig,
+    training: TrainingConfig,
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
     """Show each trained network the held-out subjects and score what it says.
@@ -77,6 +80,7 @@ def score_arms(
         cohort, case_table, evaluation, fusion.model_dump(mode="json"), evaluation.views, how
     )
     keys = [f"{key}-{mark}" for key in plan["key"]]
+    by = evaluation.model_dump(mode="json", include=set(SCORING))
     yield done.stale(keys)
     for row, key in zip(plan.itertuples(index=False), keys, strict=True):
         if key in done:
@@ -85,7 +89,7 @@ def score_arms(
         trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
         check_unseen(item, tests)
-        answers = predict_each(trained.build(), tests.images, tests.masks, views=views)
+        answers = predict_each(trained.build(), tests.images, tests.masks, training.device, views)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
             tables, labels = [], {}
@@ -96,10 +100,11 @@ def score_arms(
                     both = (answer + plain[voted[case]]["probabilities"][None] / 255) / 2
                     name = f"{trained.arm}{WITH_ATLAS}"
                     tables.append(judge.score(case, both, name, trained.seed)[0])
-            yield {key: _joined(tables, labels)}
+            scored = _joined(tables, labels)
         else:
             table = _classified(cohort, torch.cat(list(answers)), trained.arm, trained.seed)
-            yield {key: _joined([table], {})}
+            scored = _joined([table], {})
+        yield {key: scored | {SCORED_BY: by}}
 
 
 def views_of(
@@ -273,10 +278,14 @@ def _classified(cohort: Cohort, probabilities: torch.Tensor, arm: str, seed: int
 
 
 def _means(cases: pd.DataFrame) -> dict[str, float]:
-    """Means over cases: of all labels together, and of each."""
+    """Means over cases: of all labels together, and of each.
+
+    Together, Dice counts absent labels as the comparisons do; of each, cases that have it.
+    """
     values = {}
     for metric in ("dice", "hd95_mm", "surface_dice"):
-        values[f"{metric}_mean"] = float(cases[metric].mean())
+        judged = with_absent_labels(cases) if metric == "dice" else cases
+        values[f"{metric}_mean"] = float(judged[metric].mean())
         for label, part in cases.groupby("label_name"):
             values[f"{metric}_{label}"] = float(part[metric].mean())
     return values

@@ -19,6 +19,7 @@ from dreamorph.pipelines.common import (
     trusted,
     velocities_of,
 )
+from dreamorph.pipelines.evaluate.nodes import SCORED_BY
 from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import Alignment, Group
@@ -117,7 +118,13 @@ def write_report(
         checks=checks,
         verdict=verdict["verdict"],
         recovery=recovery or None,
-        parameters=without_paths(parameters | {"training": _as_trained(parameters, arms)}),
+        parameters=without_paths(
+            parameters
+            | {
+                "training": _as_trained(parameters, arms),
+                "evaluation": _as_scored(parameters, scores),
+            }
+        ),
         predictions=_predictions(scores),
     )
     pictures = {name: png_bytes(figure) for name, figure in montages(inputs).items()}
@@ -138,12 +145,22 @@ def _as_trained(parameters: dict[str, Any], arms: Items) -> Any:
 
     What does not shape a network (which arms and seeds, where, with a progress bar) is this run's.
     """
-    asked = parameters.get("training")
-    asked = asked.model_dump(mode="json") if isinstance(asked, BaseModel) else dict(asked or {})
+    asked = _plain(parameters.get("training"))
     done = [arms[key]["params"]["training"] for key in arms]
     kept = ("arms", "seeds", "device", "progress")
     own = {name: asked[name] for name in kept if name in asked}
     return (done[0] | own) if done else asked
+
+
+def _as_scored(parameters: dict[str, Any], scores: Items) -> dict[str, Any]:
+    """The evaluation that was done: this run's parameters may be others, if it did not score."""
+    asked = _plain(parameters.get("evaluation"))
+    done = [scores[key].get(SCORED_BY, {}) for key in scores]
+    return asked | (done[0] if done else {})
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config or {})
 
 
 def _members_of(prior: DeformationPrior, alignment: Alignment) -> Group:

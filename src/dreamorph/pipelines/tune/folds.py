@@ -100,7 +100,7 @@ class Folds:
         short = shortened(self.settings.training, self.settings.tuning)
         for trained in train_each(self._jobs(missing, begun, failed), short):
             key, way, number, judges = begun.popleft()
-            scores = held_out_scores(trained, judges, self.class_weights)
+            scores = held_out_scores(trained, judges, self.class_weights, short.device)
             yield {key: {"rows": [[way.arm, way.energy, number, *score] for score in scores]}}
         yield from ({key: {"rows": []}} for key in failed)
 
@@ -201,7 +201,10 @@ def accepted_dreams(
 
 
 def held_out_scores(
-    trained: TrainedArm, judges: Cohort, class_weights: Mapping[str, float]
+    trained: TrainedArm,
+    judges: Cohort,
+    class_weights: Mapping[str, float],
+    device: str = "auto",
 ) -> list[tuple[str, str, float]]:
     """Subject, label and mean score of every label that a subject has.
 
@@ -210,7 +213,7 @@ def held_out_scores(
     names the commonest class would lead.
     """
     values: dict[tuple[str, str], list[float]] = {}
-    answers = predict_each(trained.build(), judges.images, judges.masks)
+    answers = predict_each(trained.build(), judges.images, judges.masks, device)
     for row, answer in enumerate(answers):
         if task_of(judges) == "segmentation":
             found = answer[0].argmax(dim=0)

@@ -5,7 +5,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamorph.evaluation import bootstrap_interval, classification_metrics, subject_means
+from dreamorph.evaluation import (
+    bootstrap_interval,
+    classification_metrics,
+    subject_means,
+    with_absent_labels,
+)
 from dreamorph.reporting.figures import planes
 from dreamorph.reporting.inputs import NETWORK_ARMS, ReportInputs, outlined_cohort
 from dreamorph.reporting.style import (
@@ -40,7 +45,8 @@ def scores(inputs: ReportInputs) -> Figure | str:
     figure = new_figure(9.6, 0.42 * len(inputs.arms) + 1.1)
     axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for ax, metric in zip(axes, metrics, strict=True):
-        means = subject_means(inputs.cases, metric)
+        known = metric == "dice" and {"volume_ml", "reference_ml"} <= set(inputs.cases)
+        means = subject_means(with_absent_labels(inputs.cases) if known else inputs.cases, metric)
         for place, arm in enumerate(inputs.arms):
             values = means[arm].dropna().to_numpy() if arm in means else np.array([])
             low, high = bootstrap_interval(values, np.random.default_rng(0))

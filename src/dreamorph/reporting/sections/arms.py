@@ -79,7 +79,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "baselines": [arm_name(arm) for arm in inputs.baselines],
         "best_baseline": None if best is None else arm_name(best),
         "views": _views(inputs),
-        "seeds": inputs.cases["seed"].nunique() if "seed" in inputs.cases else 0,
+        "seeds": inputs.n_seeds,
     }
 
 
@@ -96,10 +96,13 @@ def _table(inputs: ReportInputs) -> Listed:
                 cells = [_spread(per_case[m].to_numpy(dtype=float), _DECIMALS[m]) for m, _ in known]
                 scored = per_case["dice"] if "dice" in per_case else per_case.iloc[:, 0]
                 rows.append([name, arm_name(arm), int(scored.notna().sum()), *cells])
+    tolerance = _evaluation(inputs).get("tolerance_mm")
+    within = f" Surface Dice forgives {tolerance:g} mm." if tolerance is not None else ""
     return listed(
         "Scores per label on the test cases: mean ± standard deviation over cases. Where a label"
-        " was missed altogether, HD95 is the diagonal of the volume. Cases without a label in"
-        " reference and answer have no score here; where arms are compared they count as Dice 1.",
+        f" was missed altogether, HD95 is the diagonal of the volume.{within} Cases without a label"
+        " in reference and answer have no score here; where arms are compared, and in the picture"
+        " of means, they count as Dice 1.",
         ("label", "arm", "cases", *(title for _, title in known)),
         rows,
         _NO_CASES,
@@ -142,9 +145,11 @@ def _class_table(inputs: ReportInputs) -> Listed:
 def _blind(inputs: ReportInputs) -> str:
     """What an answer scores that never looks at a volume."""
     classes = inputs.cases.drop_duplicates("case")["class"].value_counts(normalize=True)
+    if len(classes) < 2:
+        return f"All test cases are {classes.index[0]}: accuracy says nothing, and there is no AUC."
     return (
         f"To call every case {classes.index[0]} would score an accuracy of"
-        f" {classes.iloc[0]:.3f}, a balanced accuracy of {1 / max(1, len(classes)):.3f} and an AUC"
+        f" {classes.iloc[0]:.3f}, a balanced accuracy of {1 / len(classes):.3f} and an AUC"
         " of 0.500."
     )
 
@@ -213,11 +218,15 @@ def _tuning(inputs: ReportInputs) -> Listed:
     )
 
 
+def _evaluation(inputs: ReportInputs) -> dict[str, Any]:
+    """How networks were asked and scored."""
+    config = inputs.parameters.get("evaluation") or {}
+    return config.model_dump() if isinstance(config, BaseModel) else dict(config)
+
+
 def _views(inputs: ReportInputs) -> int:
     """In how many affine views a network saw each test volume, besides as it is."""
-    config = inputs.parameters.get("evaluation") or {}
-    config = config.model_dump() if isinstance(config, BaseModel) else config
-    return int(config.get("views", 0)) if inputs.task == "segmentation" else 0
+    return int(_evaluation(inputs).get("views", 0)) if inputs.task == "segmentation" else 0
 
 
 def _chosen(inputs: ReportInputs) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dreamorph.reporting.inputs import NETWORK_ARMS, RANDOM, ReportInputs
+from dreamorph.reporting.inputs import RANDOM, ReportInputs
 from dreamorph.reporting.statements import (
     LEVEL,
     against,
@@ -34,15 +34,9 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         ],
         "claims": claims(inputs),
         "level": f"{LEVEL:g}",
-        "one_seed": _trained_once(inputs),
+        "one_seed": inputs.n_seeds == 1,
         "n_test": inputs.cases["subject"].nunique() if "subject" in inputs.cases else 0,
     }
-
-
-def _trained_once(inputs: ReportInputs) -> bool:
-    """Whether every arm stands on a single training."""
-    networks = inputs.cases[inputs.cases["arm"].isin(NETWORK_ARMS)] if inputs.arms else inputs.cases
-    return "seed" in networks and networks["seed"].nunique() == 1
 
 
 def _bare(arm: str) -> str:
