@@ -1,5 +1,6 @@
 """Dreams: identities, provenance, determinism."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -78,6 +79,16 @@ def test_a_recipe_replays_its_dream_bit_for_bit_even_from_csv(tmp_path: object) 
     assert torch.equal(dreams.images, again.images)
     one = Dreamer(prior).replay(images[:4], labels[:4], recipes[2:3])
     assert torch.allclose(dreams.images[2:3], one.images, atol=1e-6)
+
+
+def test_a_recipe_of_another_prior_or_volume_is_refused() -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    dreams = Dreamer(prior).dream(images, labels, 6, generator=generator())
+    other = [replace(recipe, prior="another") for recipe in dreams.recipes]
+    with pytest.raises(DreamError, match="recipes of the prior another cannot be replayed"):
+        Dreamer(prior).replay(images, labels, other)
+    with pytest.raises(DreamError, match="the source of a recipe, was not given"):
+        Dreamer(prior).replay(images[:1], labels[:1], dreams.recipes, members=[0])
 
 
 def test_a_dream_of_the_source_itself_is_the_source() -> None:

@@ -171,6 +171,25 @@ def test_too_little_or_bad_input_is_refused(fields: torch.Tensor, message: str) 
         DeformationPrior().fit(fields, EXTENT)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"members": list("abcd")}, "one of members for each of 6 fields, got 4"),
+        ({"members": list("aabcde")}, "different names"),
+        ({"subjects": list("abcde")}, "one of subjects for each of 6 fields, got 5"),
+        ({"classes": ["x"] * 5}, "one of classes for each of 6 fields, got 5"),
+        ({"affines": torch.eye(4).repeat(3, 1, 1)}, "one of affines for each of 6 fields, got 3"),
+        ({"affines": -torch.eye(4).repeat(6, 1, 1)}, "mirrors"),
+        ({"extent_mm": EXTENT[:2]}, "3 edge lengths, got 2"),
+    ],
+)
+def test_what_does_not_fit_the_fields_is_refused(given: dict, message: str) -> None:
+    if "affines" in given:
+        given["affines"][:, 3, 3] = 1
+    with pytest.raises(PriorError, match=message):
+        DeformationPrior().fit(population(6), **({"extent_mm": EXTENT} | given))
+
+
 def test_what_nobody_shares_is_unexplained_and_what_all_share_is_not() -> None:
     """Fields at right angles to each other, and fields in a plane."""
     noise = torch.randn(6, 3 * math.prod(SHAPE), generator=torch.Generator().manual_seed(0))

@@ -161,3 +161,17 @@ def test_the_group_with_most_labelled_volumes_is_kept(labelled: list[int], kept:
 
 def test_of_equal_groups_the_first_is_kept() -> None:
     assert largest_group([2, 0], [3, 1], [True] * 4) == [0, 1]
+
+
+def test_a_circle_of_failed_pairs_still_joins_its_volumes() -> None:
+    """All other volumes hang by one pair, on which nothing is left after a round."""
+    pairs = [(0, 1), (1, 2), (2, 0), *((0, k) for k in range(3, 13))]
+    generator = torch.Generator().manual_seed(5)
+    logs = torch.zeros(13, 4, 4, dtype=torch.float64)
+    logs[:, :3] = 0.1 * torch.randn(13, 3, 4, generator=generator, dtype=torch.float64)
+    affines = affine_exp(logs)
+    fixed, moving = ([pair[end] for pair in pairs] for end in (0, 1))
+    failed = [True] * 3 + [False] * 10
+    found = population_affines(affines, fixed, moving, 13, failed=failed)
+    hanging = found[3:] @ torch.linalg.inv(found[:1])
+    assert (hanging - affines[3:]).abs().max() < 1e-6

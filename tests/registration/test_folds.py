@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dreamorph.errors import RegistrationError
 from dreamorph.registration.folds import without_folds
 from dreamorph.spatial import SpatialTransform, gaussian_smooth
 
@@ -46,3 +47,11 @@ def test_even_a_map_of_noise_ends_without_a_fold(shape: tuple[int, ...], strengt
 def test_maps_without_a_velocity_are_left_alone() -> None:
     still = SpatialTransform.identity(2, (8, 8, 8), (1.0,) * 3)
     assert without_folds(still) is still
+
+
+def test_a_velocity_that_is_no_number_is_refused() -> None:
+    """Halved, it stays none: there would be no end."""
+    still = SpatialTransform.identity(1, (8, 8, 8), (1.0, 1.0, 1.0))
+    broken = replace(still, velocity=torch.full((1, 3, 4, 4, 4), float("nan")))
+    with pytest.raises(RegistrationError, match="not finite"):
+        without_folds(broken)

@@ -267,6 +267,8 @@ def test_large_voxels_do_not_coarsen_the_inverse() -> None:
     [
         ({"moving": torch.zeros(1, 1, 8, 8, 9)}, "moving has shape"),
         ({"fixed": torch.full((1, 1, 8, 8, 8), float("nan"))}, "not finite"),
+        ({"fixed": texture((8, 8, 8)).index_fill(2, torch.tensor(0), -3.4e38)}, "too large"),
+        ({"moving": texture((8, 8, 8)).double().index_fill(2, torch.tensor(0), 1e300)}, "too lar"),
         ({"fixed_mask": torch.zeros(1, 1, 8, 8, 8)}, "fixed_mask is empty"),
         ({"fixed": torch.zeros(1, 2, 8, 8, 8)}, "fixed must be"),
         ({"fixed_labels": torch.zeros(1, 1, 8, 8, 8)}, "labels of one volume only"),
@@ -297,3 +299,49 @@ def test_a_label_that_one_patient_lacks_says_nothing_of_a_map() -> None:
     assert float(hard_dice(fixed, moving)) == 1.0
     assert float(hard_dice(fixed, torch.zeros_like(moving), moving)) == 0.0  # moved out of sight
     assert hard_dice(fixed, torch.zeros_like(moving)).isnan().all()
+
+
+@pytest.mark.parametrize("kind", [255, 7, True])
+def test_a_mask_says_where_and_not_how_much(kind: int) -> None:
+    """Masks of 0 and 255, or a label map for one, are everyday input."""
+    shape = (24, 24, 24)
+    moving, mask = texture(shape), torch.zeros(1, 1, *shape)
+    mask[..., 4:20, 4:20, 4:20] = 1
+    fixed = known_warp(shape, 1.0).warp(moving)
+    expected = register(fixed, moving, QUICK, fixed_mask=mask, moving_mask=mask)
+    other = (mask * kind).byte() if kind > 1 else mask.bool()
+    found = register(fixed, moving, QUICK, fixed_mask=other, moving_mask=other)
+    assert torch.equal(found.velocity, expected.velocity)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_it_descends_wherever_it_is_called(mode: type[torch.no_grad]) -> None:
+    shape = (16, 16, 16)
+    expected = register(known_warp(shape, 1.0).warp(texture(shape)), texture(shape), QUICK)
+    with mode():
+        moving = texture(shape)
+        found = register(known_warp(shape, 1.0).warp(moving), moving, QUICK)
+    assert torch.equal(found.velocity, expected.velocity)
+
+
+def test_truths_are_labels() -> None:
+    shape = (16, 16, 16)
+    volume = texture(shape)
+    result = register(volume, volume, QUICK, fixed_labels=volume > 0, moving_labels=volume > 0)
+    moved = result.warp(volume > 0, labels=True)
+    assert moved.dtype is torch.bool
+    assert torch.equal(moved, result.warp((volume > 0).byte(), labels=True).bool())
+
+
+def test_affine_and_velocity_compose_as_the_result_says() -> None:
+    shape = (20, 20, 20)
+    log = torch.zeros(1, 4, 4, dtype=torch.float64)
+    log[0, 0, 1], log[0, 1, 0], log[0, 2, 3] = 0.2, -0.2, 1.0
+    moving = known_warp(shape, 1.0).before(affine_exp(log)).warp(texture(shape))
+    result = register(texture(shape), moving, QUICK)
+    still = SpatialTransform.identity(1, shape, (1.0, 1.0, 1.0))
+    for found, affine_first in ((result, False), (result.inverse(), True)):
+        eye = torch.eye(4, dtype=torch.float64)[None]
+        parts = (found.affine, eye) if affine_first else (eye, found.affine)
+        built = replace(still, pre=parts[0], velocity=found.velocity, post=parts[1])
+        assert (built.points() - found.transform.points()).abs().max() < 1e-4

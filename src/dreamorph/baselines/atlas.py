@@ -20,6 +20,8 @@ from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.spatial import box_mean
 from dreamorph.spatial.transform import one_hot
 
+#: Atlases registered at once, where they fit: rounding, and with it single voxels, differs with it.
+TOGETHER = 8
 #: Every atlas keeps this much of a vote, so that somebody votes where none correlates.
 LEAST_WEIGHT = 1e-4
 #: The deformable step, in so far as parameters and presets say nothing of it.
@@ -124,7 +126,7 @@ def _fuse_one(
     spacing_mm: Sequence[float],
     config: FusionConfig,
 ) -> torch.Tensor:
-    """Register the atlases to one target, as many at a time as fit in memory, and let them vote."""
+    """Register the atlases to one target, a few at a time, and let them vote."""
     votes = image.new_zeros((atlases.n_labels, *image.shape[2:]), dtype=torch.float32)
     weights = torch.zeros_like(votes[:1])
 
@@ -136,7 +138,7 @@ def _fuse_one(
             votes.add_(vote)
             weights.add_(weight)
 
-    size = batch_size(image.numel(), image.device, n_labels=atlases.n_labels)
+    size = min(TOGETHER, batch_size(image.numel(), image.device, n_labels=atlases.n_labels))
     in_batches(len(atlases), size, work)
     shares = (votes / weights * mask[0].to(votes.dtype))[None]
     return torch.cat([1 - shares.sum(dim=1, keepdim=True), shares], dim=1).clamp(0, 1).cpu()

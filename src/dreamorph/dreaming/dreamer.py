@@ -1,6 +1,6 @@
 """Making dreams: a source, a drawn target, one interpolation."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 
@@ -93,6 +93,7 @@ class Dreamer:
             )
         self._check(len(recipes), members)
         rows = {self.prior.members[m]: row for row, m in enumerate(members)}
+        self._check_recipes(recipes, rows)
         index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
         transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
         kind, most = _type_of(labels), min(MOST_LABELS, int(labels.max()) - int(labels.min()))
@@ -134,6 +135,17 @@ class Dreamer:
                 f"expected at least one dream, of volumes of the prior's {known} members, got {n}"
                 f" of {len(members)} volumes: name the members that they are"
             )
+
+    def _check_recipes(self, recipes: Sequence[Recipe], known: Container[str]) -> None:
+        others = {r.prior for r in recipes} - {self.prior.fingerprint}
+        if others:
+            raise DreamError(
+                f"recipes of the prior {sorted(others)[0]} cannot be replayed from the prior"
+                f" {self.prior.fingerprint}: the dreams would be others"
+            )
+        missing = [r.source for r in recipes if r.source not in known]
+        if missing:
+            raise DreamError(f"the volume {missing[0]}, the source of a recipe, was not given")
 
     def _recipe(self, member: int, seed: int) -> Recipe:
         cls = self.prior.classes[member]

@@ -1,7 +1,7 @@
 """The deformation prior: what is learned, sampled, scored and saved."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,8 @@ class DeformationPrior:
             The prior itself, fitted.
 
         Raises:
-            PriorError: fewer than three members or two subjects, fields that are not finite, or
+            PriorError: fewer than three members or two subjects, names that are not one for each
+                field and all different, an affine map that mirrors, fields that are not finite, or
                 none that differ within their class.
         """
         with one_thread_each():  # small matrices: where a machine has other work, threads that wait
@@ -243,9 +244,9 @@ class DeformationPrior:
         names = [str(k) for k in range(count)] if members is None else list(members)
         self.subjects = list(names) if subjects is None else list(subjects)
         self.classes = [None] * count if classes is None else list(classes)
-        self._check(fields)
-        self.fields = fields.detach().cpu().float()
         self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
+        self._check(fields, names, extent_mm)
+        self.fields = fields.detach().cpu().float()
         self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
         centred = centre_by_class(self.fields, self.classes)
         if float(centred.abs().max()) <= ROUNDING * float(self.fields.abs().max()):
@@ -294,7 +295,28 @@ class DeformationPrior:
             factor = vectors * values.clamp(min=0).sqrt()
             self._affine_statistics[cls] = (mean, factor)
 
-    def _check(self, fields: torch.Tensor) -> None:
+    def _check(
+        self, fields: torch.Tensor, names: Sequence[str], extent_mm: Sequence[float]
+    ) -> None:
+        given: dict[str, Sized] = {
+            "members": names,
+            "subjects": self.subjects,
+            "classes": self.classes,
+            "affines": self.affines,
+        }
+        for what, values in given.items():
+            if len(values) != len(fields):
+                raise PriorError(
+                    f"expected one of {what} for each of {len(fields)} fields, got {len(values)}"
+                )
+        if len(set(names)) < len(names):
+            raise PriorError("members of the prior must have different names")
+        if len(extent_mm) != fields.shape[1]:
+            raise PriorError(
+                f"expected the grid's {fields.shape[1]} edge lengths, got {len(extent_mm)}"
+            )
+        if not bool((torch.linalg.det(self.affines) > 0).all()):
+            raise PriorError("an affine map of the population mirrors or is not invertible")
         if len(self.subjects) < 3 or len(set(self.subjects)) < 2:
             raise PriorError(
                 f"a prior needs three volumes of two subjects at least, got {len(self.subjects)} "

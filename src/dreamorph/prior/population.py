@@ -16,6 +16,8 @@ from dreamorph.spatial.affine import affine_exp, affine_log_where, identity_affi
 
 #: Weight of a failed pair among good ones.
 FAILED_WEIGHT = 1e-6
+#: By what share of the largest disagreement of a pair the others are measured at least.
+LEAST_SPREAD = 1e-3
 #: Values of every field, and pairs, that are worked on at a time. Matrix products take columns in
 #: groups of up to 48, so that parts of a multiple of that give what all at once would, to the bit.
 VALUES, PAIRS = 4800, 32
@@ -158,7 +160,8 @@ def population_affines(
         step = (solver @ rest.flatten(1)).reshape(maps.shape)
         maps = maps @ affine_exp(step)
         size = (rest - (step[j] - step[i])).flatten(1).norm(dim=1)
-        scale = 2 * size.median().clamp(min=1e-12)
+        # where most pairs join a volume by themselves, nothing is left of these to measure by
+        scale = 2 * torch.maximum(size.median(), LEAST_SPREAD * size.max()).clamp(min=1e-12)
         weights = trust * (scale / size.clamp(min=1e-12)).clamp(max=1.0)
     return maps
 

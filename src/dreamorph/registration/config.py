@@ -120,7 +120,10 @@ class RegistrationConfig(Config):
         label_weight: weight of the label overlap where both volumes are labelled.
         affine: the affine step, or None to trust the given alignment.
         velocity: the deformable step, or None for an affine registration.
-        batch_size: pairs optimised at once; None chooses it from the free memory.
+        batch_size: pairs optimised at once; None chooses it from the free memory. Rounding differs
+            with it, and descent makes more of that: .003 to .11 mm in the mean of a map, up to 1.8
+            mm in places (four pairs of hippocampi alone and together). Runs of the pipeline take a
+            fixed number.
         device: where to compute; auto takes a GPU where there is one.
     """
 

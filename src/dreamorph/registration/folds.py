@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
+from dreamorph.errors import RegistrationError
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform
 
@@ -21,9 +22,16 @@ def without_folds(transform: SpatialTransform) -> SpatialTransform:
 
     A map that does not fold stays as it is. One that smoothing does not mend is halved until it
     does not fold: with affine parts that keep orientation, that ends.
+
+    Raises:
+        RegistrationError: a velocity is not finite.
     """
     if transform.velocity is None:
         return transform
+    if not bool(torch.isfinite(transform.velocity).all()):
+        raise RegistrationError(
+            "the registration gave velocities that are not finite: are the volumes' values?"
+        )
     rows = torch.arange(len(transform), device=transform.velocity.device)
     turn = 0
     while True:

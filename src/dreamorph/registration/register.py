@@ -26,7 +26,9 @@ from dreamorph.spatial.transform import (
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """Maps from the fixed grid to the moving grid, `x -> affine . exp(velocity)(x)`.
+    """Maps from the fixed grid to the moving grid, `x -> affine(exp(velocity)(x))`.
+
+    The maps of `inverse()` go the other way round, `x -> exp(velocity)(affine(x))`.
 
     Attributes:
         transform: the maps, in grid millimetres (see `dreamorph.spatial`).
@@ -131,7 +133,8 @@ def register(
         fixed, moving: float `(B, 1, D, H, W)` or `(B, 1, H, W)` on grids of one shape and spacing.
         config: how; the defaults are the preset `default`.
         fixed_labels, moving_labels: integers `(B, 1, *shape)`, both or neither; guide the pair.
-        fixed_mask, moving_mask: `(B, 1, *shape)`, true where a volume has content; None is all.
+        fixed_mask, moving_mask: `(B, 1, *shape)`, true, or more than a half, where a volume has
+            content; None is all.
             With air or padding around the content, give them: the affine step goes by its width.
         spacing: voxel size in mm, in the order of the array's axes; of 2D images the first two.
 
@@ -139,8 +142,9 @@ def register(
         Maps from the fixed grid to the moving grid, on the device of `fixed`.
 
     Raises:
-        RegistrationError: shapes differ, there is no pair, values are not finite, a mask is empty,
-            only one of the two volumes has labels, or the spacing is none.
+        RegistrationError: shapes differ, there is no pair, values are not finite or too large to
+            compare, a mask is empty, one of the two volumes alone has labels, or the spacing is
+            none.
     """
     config = config or RegistrationConfig()
     _check(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
@@ -158,10 +162,10 @@ def register(
         def here(volume: torch.Tensor) -> torch.Tensor:
             return volume[part].to(device).float()
 
-        masks = here(fixed_mask), here(moving_mask)
+        masks = (here(fixed_mask) > 0.5).float(), (here(moving_mask) > 0.5).float()
         pairs = Pairs(
-            comparable(here(fixed), masks[0]),
-            comparable(here(moving), masks[1]),
+            _checked(comparable(here(fixed), masks[0]), "fixed"),
+            _checked(comparable(here(moving), masks[1]), "moving"),
             *masks,
             _probabilities(fixed_labels, part, n_labels, device),
             _probabilities(moving_labels, part, n_labels, device),
@@ -170,9 +174,20 @@ def register(
         return _register_batch(pairs, config)
 
     size = config.batch_size or batch_size(fixed[0].numel(), device, config.similarity, n_labels)
-    parts = in_batches(fixed.shape[0], size, work)
+    with torch.inference_mode(False), torch.enable_grad():  # wherever it is called: it descends
+        parts = in_batches(fixed.shape[0], size, work)
     transform = concatenate([part.transform for part in parts]).to(fixed.device)
     return RegistrationResult(transform, tuple(text for part in parts for text in part.failures))
+
+
+def _checked(volume: torch.Tensor, name: str) -> torch.Tensor:
+    """A volume as it is compared, if its numbers could be scaled."""
+    if not bool(torch.isfinite(volume).all()):
+        raise RegistrationError(
+            f"values of the {name} volumes are too large to compare: are there fill values, such as"
+            " -3.4e38, where nothing was measured? Replace them"
+        )
+    return volume
 
 
 def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationResult:

@@ -26,8 +26,9 @@ def register_velocity(
     """Velocity fields v such that `moving(affine . exp(v)(x))` agrees with `fixed(x)`.
 
     Arsigny et al., MICCAI 2006 (stationary velocities); Avants et al. 2008 (local correlation).
-    The pairs of a batch share nothing but the schedule, so a result does not depend on its batch
-    but for rounding, of which `mind` makes tenths of a millimetre in places.
+    The pairs of a batch share nothing but the schedule and the box that is looked at, so a result
+    does not depend on its batch but for rounding. Descent makes more of that: see
+    `RegistrationConfig.batch_size`.
 
     Args:
         pairs: the volumes at full resolution.

@@ -198,8 +198,11 @@ def rank_labels(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         labels: of any shape and type; what is not whole is rounded.
 
     Returns:
-        `(L,)` in the type of the labels, at least float32 where they are floats, and whole ranks.
+        `(L,)` in the type of the labels, at least float32 where they are floats, uint8 where they
+        are truths, and whole ranks.
     """
+    if labels.dtype is torch.bool:
+        labels = labels.to(torch.uint8)
     if labels.is_floating_point():
         labels = labels.to(torch.promote_types(labels.dtype, torch.float32)).round()
     elif labels.numel() and int(labels.min()) >= 0 and int(labels.max()) < FEW_LABELS:
@@ -210,6 +213,7 @@ def rank_labels(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def one_hot(labels: torch.Tensor, n_labels: int) -> torch.Tensor:
     """`(B, 1, *shape)` integers to `(B, n_labels + 1, *shape)` float32, background first."""
+    labels = labels.to(torch.uint8) if labels.dtype is torch.bool else labels
     values = torch.arange(n_labels + 1, dtype=labels.dtype, device=labels.device)
     return (labels == values.reshape(1, -1, *[1] * (labels.dim() - 2))).float()
 
