@@ -72,4 +72,9 @@ def test_a_prior(tmp_path: Path) -> None:
     prior = DeformationPrior(PriorConfig()).fit(fields, (8.0, 8.0, 8.0))
     dataset = PriorDataset(str(tmp_path / "prior.pt"))
     dataset.save(prior)
-    assert dataset.load().fingerprint == prior.fingerprint
+    assert dataset.load() is prior  # to read it would mean to fit it again
+    dataset.release()
+    read = dataset.load()
+    assert read is not prior
+    assert read.fingerprint == prior.fingerprint
+    assert dataset.load() is read

@@ -3,9 +3,11 @@
 import mlflow
 import pytest
 import torch
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from monai.networks.nets import UNet
 
+from dreamorph.tracking import arms
 from dreamorph.tracking.arms import Arm, log_arm
 
 HISTORY = {"step": [0, 1], "loss": [1.0, 0.5]}
@@ -46,6 +48,43 @@ def test_a_unet_loads_back_at_other_sizes(client: MlflowClient, parent: str) -> 
         volume = torch.rand(shape)
         with torch.no_grad():
             torch.testing.assert_close(loaded(volume), net(volume))
+
+
+@pytest.mark.slow
+def test_the_same_network_is_kept_once(
+    client: MlflowClient, parent: str, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports = []
+    export = arms.log_model
+    monkeypatch.setattr(arms, "log_model", lambda *given: exports.append(1) or export(*given))
+    net = torch.nn.Conv3d(1, 2, 3, padding=1)
+
+    def logged() -> str:
+        again = client.create_run(experiment).info.run_id
+        run = client.get_run(
+            log_arm(client, again, Arm("dream", net=net, input_shape=(1, 8, 8, 8)))
+        )
+        assert "model_error" not in run.data.tags
+        assert [m.model_id for m in run.outputs.model_outputs] == [uri(run).rpartition("/")[2]]
+        return run.info.run_id
+
+    def uri(run: Run) -> str:
+        return run.data.tags["model_uri"]
+
+    first, second = logged(), logged()
+    assert uri(client.get_run(first)) == uri(client.get_run(second))
+    assert len(exports) == 1
+    loaded = mlflow.pytorch.load_model(uri(client.get_run(second)))
+    volume = torch.rand(2, 1, 8, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(volume), net(volume))
+        net.weight += 1.0
+    assert uri(client.get_run(logged())) != uri(client.get_run(first))
+    assert len(exports) == 2
+    client.delete_run(logged())  # points to the third, which stays
+    client.delete_logged_model(uri(client.get_run(logged())).rpartition("/")[2])
+    logged()
+    assert len(exports) == 3
 
 
 class Unexportable(torch.nn.Module):

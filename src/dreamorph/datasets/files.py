@@ -81,10 +81,28 @@ class ObjectDataset(AbstractDataset[Any, Any]):
 
 
 class PriorDataset(ObjectDataset):
-    """A learned deformation prior."""
+    """A learned deformation prior, kept in memory while a run needs it.
+
+    To read one means to fit it again.
+    """
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(filepath, PRIOR, metadata)
+        self._kept: Any = None
+
+    def save(self, data: Any) -> None:
+        """See the base class."""
+        super().save(data)
+        self._kept = data
+
+    def load(self) -> Any:
+        """See the base class."""
+        if self._kept is None:
+            self._kept = super().load()
+        return self._kept
+
+    def _release(self) -> None:
+        self._kept = None
 
 
 def check_exists(path: Path) -> None:

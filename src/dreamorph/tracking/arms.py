@@ -8,12 +8,14 @@ from typing import Any
 import mlflow
 import numpy as np
 import torch
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import LoggedModelOutput, Run, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from dreamorph.fingerprint import fingerprint
 from dreamorph.tracking.anonymous import NOBODY
 from dreamorph.tracking.failures import one_line, scrub
 from dreamorph.tracking.metrics import log_history, log_metrics, log_params
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _ARM = "arm"
 _PART = "logged."
+_NETWORK = "network"
 _INPUT_SHAPE = (1, 32, 32, 32)
 
 
@@ -108,14 +111,39 @@ def _log_part(client: MlflowClient, run_id: str, arm: Arm, part: str) -> None:
 
 
 def _try_model(client: MlflowClient, run_id: str, arm: Arm) -> None:
-    """A net that cannot be exported must not cost the run its other results."""
+    """A net that cannot be exported must not cost the run its other results.
+
+    One that an earlier run has logged, weight by weight the same, is not exported again, which
+    takes seconds and as much room: this run points to that model.
+    """
     assert arm.net is not None
     try:
-        client.set_tag(run_id, "model_uri", log_model(run_id, arm.net, arm.input_shape))
+        mark = fingerprint(
+            torch.__version__, str(arm.net), arm.input_shape, arm.net.cpu().state_dict()
+        )
+        uri = _logged_before(client, run_id, mark) or log_model(run_id, arm.net, arm.input_shape)
+        client.set_tag(run_id, "model_uri", uri)
+        client.set_tag(run_id, _NETWORK, mark)
     except Exception as error:
         line = scrub(one_line(error))
         logger.warning("the net of arm %s is not in MLflow: %s", arm.name, line)
         client.set_tag(run_id, "model_error", line)
+
+
+def _logged_before(client: MlflowClient, run_id: str, mark: str) -> str | None:
+    """The model of a run that is not deleted, of the same network, if it is still there."""
+    experiment = client.get_run(run_id).info.experiment_id
+    for run in client.search_runs([experiment], f"tags.{_NETWORK} = '{mark}'", max_results=10):
+        uri = run.data.tags.get("model_uri", "")
+        model_id = uri.rpartition("/")[2]
+        try:
+            there = bool(mlflow.artifacts.list_artifacts(artifact_uri=uri))
+            if there:
+                client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+                return uri
+        except (MlflowException, OSError) as error:
+            logger.debug("the model of an earlier run cannot be used: %s", one_line(error))
+    return None
 
 
 def _find(client: MlflowClient, parent: str, name: str) -> Run | None:

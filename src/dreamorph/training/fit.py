@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -108,8 +109,12 @@ def train_each(
         folder = _folder(checkpoint_dir, arm, data, config, seed)
         return _train(arm, data, config, seed, folder, None), folder
 
+    todo = iter(jobs)
+    first = next(todo, None)
+    if first is None:
+        return
     with _settled():
-        for trained, folder in side_by_side(work, jobs):
+        for trained, folder in side_by_side(work, chain([first], todo)):
             yield trained
             _remove(folder)
 
