@@ -6,7 +6,8 @@ draws training subjects out of those that the preset of that name does not test 
 labelled volumes of n subjects and from others without their labels, and scores the same test
 subjects every time. --jobs processes share the work in pieces (see `benchmarks.pieces`), on a GPU
 or on a CPU's cores; every piece that is finished is kept in benchmarks/results/evidence_NAME.csv
-or evidence_NAME_tuning.csv, or below data/benchmarks, and not done again.
+or evidence_NAME_tuning.csv, or below data/benchmarks, and not done again. Parameters that differ
+from those of the results that are kept stop it.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from benchmarks.cohorts import ROOT, real_data
 from benchmarks.curves import MEASURES, draw_curves, summary, worth
 from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
+from benchmarks.settings import check_settings
 from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
 from dreamorph.pipelines.tune.nodes import FOLDS
@@ -32,6 +34,7 @@ from dreamorph.training.tuning import COLUMNS, SCALED, choose, counted
 from dreamorph.volumes.splits import FEWEST_TRAINED
 
 PAGE = ROOT / "docs" / "evidence.md"
+SETTINGS = ROOT / "benchmarks" / "results" / "evidence_settings.json"
 WORK = ROOT / "data" / "benchmarks" / "evidence"
 #: Trained first what the question is about.
 TRAINED: tuple[ArmName, ...] = ("elastic", "learned", "dream", "classic", "none")
@@ -263,6 +266,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--steps", type=int, help="optimiser steps; those of the preset if left out"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the work")
+    parser.add_argument(
+        "--mix", action="store_true", help="add to results of other parameters all the same"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")
     options = parser.parse_args(arguments)
     study = STUDIES[options.data]
@@ -270,6 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     labelled = options.labelled or study.labelled
     if min(labelled) < 1:
         raise SystemExit(f"{min(labelled)} labelled volumes: nothing can be learned of under one")
+    check_settings(study.name, study.parameters, SETTINGS, options.mix)
     progress = Progress(study, options)
     progress.complete([(n, d) for d in range(options.draws) for n in labelled])
     results = progress.scores()

@@ -43,6 +43,7 @@ class Workshop:
         known = fingerprint(
             given.registration, given.pairing, given.prior, given.dreaming,
             given.audit.of_the_gate(), given.tuning.folds, given.tuning.pool, given.tuning.seed,
+            given.cohort.model_dump(mode="json", exclude={"path"}),
             given.split, given.shape_classifier if classes else given.atlas_fusion,
         )  # fmt: skip
         self.mark = f"{given.cohort.path.name}-{known}"

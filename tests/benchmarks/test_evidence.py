@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from benchmarks.evidence import (
     arms_of,
 )
 from benchmarks.pieces import Piece, Workshop
+from benchmarks.settings import check_settings
+from dreamorph.parameters import Parameters
 
 
 @pytest.fixture
@@ -318,3 +321,25 @@ def test_work_that_is_there_is_kept_and_the_rest_done(
     ]
     grown = pd.read_csv(study.study.results)
     assert list(grown["arm"][len(table) :]) == list(evidence.TRAINED)
+
+
+def test_results_of_other_parameters_are_not_added_to(tmp_path: Path) -> None:
+    file, given = tmp_path / "settings.json", Parameters.model_validate({"cohort": {}})
+
+    def changed(group: str, **change: Any) -> Parameters:
+        own = getattr(given, group).model_copy(update=change)
+        return given.model_copy(update={group: own})
+
+    check_settings("ct", given, file)
+    check_settings("ct", changed("training", steps=7, seeds=(3,)), file)
+    check_settings("ct", changed("cohort", path=tmp_path), file)
+    for other in (
+        changed("training", learning_rate=0.5),
+        changed("cohort", ct_window_hu=(-1.0, 1.0)),
+    ):
+        with pytest.raises(SystemExit, match="made under other parameters"):
+            check_settings("ct", other, file)
+    check_settings("hippocampus", changed("training", learning_rate=0.5), file)
+    check_settings("ct", changed("training", learning_rate=0.5), file, mix=True)
+    with pytest.raises(SystemExit, match=r"\(training\)"):
+        check_settings("ct", given, file)
