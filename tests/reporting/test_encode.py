@@ -4,6 +4,8 @@ import base64
 import io
 
 import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -52,3 +54,14 @@ def test_a_picture_of_the_page_stays_close_to_what_was_drawn() -> None:
 def test_an_svg_is_the_same_every_time() -> None:
     assert svg_uri(drawn()) == svg_uri(drawn())
     assert svg_uri(drawn()).startswith("data:image/svg+xml;base64,")
+
+
+def test_a_figure_is_painted_once_and_can_be_taken_in_every_form(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figure, painted = drawn(), []
+    draw = FigureCanvasAgg.draw
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda own: painted.append(1) or draw(own))
+    webp, png, svg = webp_uri(figure), png_bytes(figure), svg_uri(figure)
+    assert len(painted) == 1
+    assert (webp, png, svg) == (webp_uri(drawn()), png_bytes(drawn()), svg_uri(drawn()))

@@ -9,30 +9,33 @@ import torch
 from matplotlib.figure import Figure
 
 from dreamorph.registration.groupwise import Group
-from dreamorph.reporting import ReportInputs, montages
+from dreamorph.reporting import ReportInputs, draw_report
 from dreamorph.reporting.figures import arms, dreams, population, registration
 from dreamorph.reporting.style import plain
 
 
-def test_montages_of_a_complete_run(complete: ReportInputs) -> None:
-    drawn = montages(complete)
-    assert set(drawn) == {
+@pytest.mark.usefixtures("quick")
+def test_pictures_of_a_complete_run(complete: ReportInputs) -> None:
+    pictures = draw_report(complete)[1]
+    assert [picture.name for picture in pictures] == [
         "registration_pair_1", "registration_pair_2", "registration_quality", "prior_modes",
         "prior_draws", "prior_spectrum", "dreams_gallery", "dreams_planes", "label_volumes",
         "scores", "differences", "training_curves", "worst_cases",
-    }  # fmt: skip
-    assert all(isinstance(figure, Figure) for figure in drawn.values())
+    ]  # fmt: skip
+    assert all(picture.figure.axes for picture in pictures)
 
 
 @pytest.mark.usefixtures("quick")
-def test_montages_of_classes_have_safe_names(classification: ReportInputs) -> None:
-    drawn = montages(replace(classification, pair_examples=[], dreams=None))
-    assert {"prior_modes_large", "prior_modes_small"} <= set(drawn)
-    assert "worst_cases" not in drawn
+def test_pictures_of_classes_have_safe_names(classification: ReportInputs) -> None:
+    pictures = draw_report(replace(classification, pair_examples=[], dreams=None))[1]
+    names = [picture.name for picture in pictures]
+    assert {"prior_modes_large", "prior_modes_small"} <= set(names)
+    assert "worst_cases" not in names
 
 
-def test_a_bare_run_has_no_montage(bare: ReportInputs) -> None:
-    assert montages(bare) == {}
+@pytest.mark.usefixtures("quick")
+def test_a_bare_run_has_no_picture(bare: ReportInputs) -> None:
+    assert draw_report(bare)[1] == []
 
 
 def test_figures_leave_no_global_state(complete: ReportInputs) -> None:

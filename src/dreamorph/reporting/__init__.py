@@ -1,7 +1,6 @@
 """The report of a run: one page of HTML, and its figures one by one."""
 
-from dreamorph.reporting.figure_set import montages
 from dreamorph.reporting.inputs import ReportInputs
-from dreamorph.reporting.render import render_report
+from dreamorph.reporting.render import draw_report, render_report
 
-__all__ = ["ReportInputs", "montages", "render_report"]
+__all__ = ["ReportInputs", "draw_report", "render_report"]

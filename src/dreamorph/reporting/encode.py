@@ -1,7 +1,8 @@
-"""Figures as data that a page carries inside itself."""
+"""Figures as data that a page carries inside itself, and as files beside it."""
 
 import base64
 import io
+from weakref import WeakKeyDictionary
 
 import matplotlib
 import numpy as np
@@ -13,17 +14,18 @@ DPI = 120
 #: Of WebP, in percent: less tints thin coloured lines.
 _QUALITY = 90
 _GREYS, _GREY_SPREAD = 144, 8
+_PAINTED: WeakKeyDictionary[Figure, tuple[int, np.ndarray]] = WeakKeyDictionary()
 
 
 def webp_uri(figure: Figure, dpi: int = DPI) -> str:
-    """A WebP as a data URI, half the bytes of a PNG of few colours; the figure is emptied."""
+    """A WebP as a data URI, half the bytes of a PNG of few colours."""
     packed = io.BytesIO()
     Image.fromarray(_painted(figure, dpi)).save(packed, format="WEBP", quality=_QUALITY, method=4)
     return _uri("image/webp", packed.getvalue())
 
 
 def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
-    """A PNG of few colours, which every dashboard shows; the figure is emptied."""
+    """A PNG of few colours, which every dashboard shows."""
     small = _few_colours(_painted(figure, dpi))
     packed = io.BytesIO()
     small.save(packed, format="PNG", optimize=True)
@@ -31,22 +33,24 @@ def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def svg_uri(figure: Figure) -> str:
-    """An SVG as a data URI, the same bytes every time; the figure is emptied."""
+    """An SVG as a data URI, the same bytes every time."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "dreamorph"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    figure.clear()
     return _uri("image/svg+xml", buffer.getvalue())
 
 
 def _painted(figure: Figure, dpi: int) -> np.ndarray:
-    """Pixels `(H, W, 3)`."""
+    """Pixels `(H, W, 3)`; painting takes longest, so a figure is painted once."""
+    known = _PAINTED.get(figure)
+    if known is not None and known[0] == dpi:
+        return known[1]
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    pixels = np.array(canvas.buffer_rgba())[..., :3]
-    figure.clear()
-    return np.ascontiguousarray(pixels)
+    pixels = np.ascontiguousarray(np.array(canvas.buffer_rgba())[..., :3])
+    _PAINTED[figure] = dpi, pixels
+    return pixels
 
 
 def _few_colours(pixels: np.ndarray) -> Image.Image:

@@ -16,8 +16,13 @@ _PIXELS_PER_INCH = 104
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page, with words for those who cannot see it; width in CSS pixels."""
+    """An image inside the page, with words for those who cannot see it; width in CSS pixels.
 
+    `name` and `figure` are for keeping it beside the page.
+    """
+
+    name: str
+    figure: Figure
     uri: str
     alt: str
     caption: str
@@ -41,6 +46,7 @@ Listed = Table | str
 
 def picture(
     figure: Figure | str,
+    name: str,
     alt: str,
     caption: str,
     kind: Literal["webp", "svg"] = "webp",
@@ -50,7 +56,7 @@ def picture(
         return figure
     width = round(figure.get_figwidth() * _PIXELS_PER_INCH)
     uri = svg_uri(figure) if kind == "svg" else webp_uri(figure)
-    return Picture(uri, alt, caption, width)
+    return Picture(name, figure, uri, alt, caption, width)
 
 
 def listed(

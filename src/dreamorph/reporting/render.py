@@ -49,29 +49,42 @@ SECTIONS = (
 
 
 def render_report(inputs: ReportInputs) -> str:
-    """The whole report as HTML; it loads nothing from anywhere.
+    """The whole report as HTML; see `draw_report`."""
+    return draw_report(inputs)[0]
+
+
+def draw_report(inputs: ReportInputs) -> tuple[str, list[Picture]]:
+    """The whole report as HTML, which loads nothing from anywhere, and the pictures in it.
 
     A section whose inputs are missing says so; one that cannot be drawn names the error, since a
     fault in a figure must not cost a run its report.
     """
     environment = _environment()
     sections = [s for s in SECTIONS if s.key != "recovery" or inputs.simulated or inputs.recovery]
+    pictures: list[Picture] = []
     bodies = [
-        {"key": s.key, "title": s.title, "body": Markup(_body(environment, s, inputs))}
+        {"key": s.key, "title": s.title, "body": Markup(_body(environment, s, inputs, pictures))}
         for s in sections
     ]
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         inputs=inputs,
         sections=bodies,
         style=Markup(_text(environment, "report.css")),
         script=Markup(_text(environment, "report.js")),
     )
+    return page, pictures
 
 
-def _body(environment: Environment, section: Section, inputs: ReportInputs) -> str:
+def _body(
+    environment: Environment, section: Section, inputs: ReportInputs, pictures: list[Picture]
+) -> str:
     try:
         values = section.build(inputs)
-        return environment.get_template(f"{section.key}.html.j2").render(inputs=inputs, **values)
+        body = environment.get_template(f"{section.key}.html.j2").render(inputs=inputs, **values)
+        for value in values.values():
+            own = value if isinstance(value, list) else [value]
+            pictures += [piece for piece in own if isinstance(piece, Picture)]
+        return body
     except Exception as error:
         logger.exception("section %s of the report cannot be drawn", section.key)
         what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

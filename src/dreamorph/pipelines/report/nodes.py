@@ -23,7 +23,7 @@ from dreamorph.pipelines.evaluate.nodes import SCORED_BY
 from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import Alignment, Group
-from dreamorph.reporting import ReportInputs, montages, render_report
+from dreamorph.reporting import ReportInputs, draw_report
 from dreamorph.reporting.config import ReportConfig
 from dreamorph.reporting.encode import png_bytes
 from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
@@ -127,8 +127,8 @@ def write_report(
         ),
         predictions=_predictions(scores),
     )
-    pictures = {name: png_bytes(figure) for name, figure in montages(inputs).items()}
-    return render_report(inputs), pictures
+    page, pictures = draw_report(inputs)
+    return page, {picture.name: png_bytes(picture.figure) for picture in pictures}
 
 
 def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:

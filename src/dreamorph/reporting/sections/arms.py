@@ -41,6 +41,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "scores": picture(
             figures.scores(inputs),
+            "scores",
             "Mean score of every arm with its interval and a point for every test subject",
             _SCORES_CAPTION[inputs.task],
             kind="svg",
@@ -50,6 +51,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         ),
         "differences": picture(
             figures.differences(inputs),
+            "differences",
             "Paired differences between arms with their intervals",
             f"Differences within the same subjects, each with its {INTERVAL}. An interval across"
             f" zero shows no difference. {_FEW}",
@@ -60,6 +62,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "chosen": _chosen(inputs),
         "curves": picture(
             figures.curves(inputs),
+            "training_curves",
             "Training curves of every arm",
             "Training, smoothed; thin lines are single seeds. A low training loss is no merit:"
             " arms with harder samples end higher.",
@@ -67,6 +70,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         ),
         "worst": picture(
             figures.worst(inputs),
+            "worst_cases",
             "The test cases that the dream arm segments worst, with reference and predicted"
             " outlines",
             "The worst test cases of the dream arm: reference outlines in colour, the prediction"

@@ -15,6 +15,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "kind": inputs.kind,
         "gallery": picture(
             figures.gallery(inputs),
+            "dreams_gallery",
             f"Rows of slices: a {inputs.kind} volume and dreams made of it, with label outlines",
             f"Each row is one {inputs.kind} volume and dreams made of it, in the same slice and"
             " with the same grey levels. Coloured outlines are the label that belongs to the"
@@ -23,6 +24,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         ),
         "planes": picture(
             figures.three_planes(inputs),
+            "dreams_planes",
             f"A {inputs.kind} volume and a dream of it in axial, coronal and sagittal slices, and"
             " the distance that each point moved",
             f"One {inputs.kind} volume, one dream of it, and how far each point of the dream was"
@@ -30,6 +32,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         ),
         "volumes": picture(
             figures.label_volumes(inputs),
+            "label_volumes",
             f"Volume of each label in {inputs.kind} and in dreamed volumes",
             "Label volumes: every volume is a point, the bar is the median, the thin line spans"
             f" the 5th to 95th percentile. Dreams should spread about as the {inputs.kind} ones, of"

@@ -1,5 +1,6 @@
 """What the prior learned."""
 
+import re
 from typing import Any
 
 from dreamorph.prior import DeformationPrior
@@ -20,12 +21,14 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "modes": [_modes(inputs, cls) for cls in classes],
         "draws": picture(
             figures.draws(inputs),
+            "prior_draws",
             "The mean anatomy and random draws from the prior, with label outlines",
             "The mean anatomy and subjects drawn around it, smooth residual included: what a dream"
             " is warped towards. All show the same mean image, so that only shape differs.",
         ),
         "spectrum": picture(
             figures.spectrum(inputs),
+            "prior_spectrum",
             "Cumulative share of the variance over the modes of the prior",
             "How much of the modelled variance the first modes carry. What the curve does not"
             " reach is smooth random deformation.",
@@ -43,8 +46,10 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
 
 def _modes(inputs: ReportInputs, cls: str | None) -> Shown:
     of_class = "" if cls is None else f" of class {cls}"
+    safe = "" if cls is None else "_" + re.sub("[^A-Za-z0-9_-]", "_", cls)
     return picture(
         figures.modes(inputs, cls),
+        f"prior_modes{safe}",
         f"First modes{of_class}: mean anatomy at minus two, zero and plus two standard deviations",
         f"First modes{of_class}, strongest on top: the mean of all registered volumes, moved two"
         " standard deviations to either side. The white dotted outline is that of the mean. On the"

@@ -28,6 +28,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "simulated": inputs.simulated,
         "error": picture(
             figures.registration_error(inputs),
+            "registration_error",
             "Distance of registered points from the truth before and after registration",
             "Distance between where registration puts a point and where the simulation moved it;"
             " every pair is a point, bars are medians. Where the image is flat, nothing tells"

@@ -25,6 +25,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "convention": CONVENTION,
         "quality": picture(
             figures.quality(inputs),
+            "registration_quality",
             "Strips of similarity, Dice, inverse error and volume change of every registered pair",
             "Every registered pair is a point; lines join the same pair, bars are medians. Local"
             " correlation and Dice should rise. The inverse error says how far a point is from"
@@ -53,6 +54,7 @@ def _example(inputs: ReportInputs, index: int) -> Shown:
     )
     return picture(
         figure,
+        f"registration_pair_{index + 1}",
         f"Slices of {fixed} and of {moving} before and after registration, with label outlines",
         f"{moving} (moving) brought onto {fixed} (fixed). Coloured outlines are the volume's own"
         " labels, the white dotted one is that of the fixed volume: after the warp they should"
