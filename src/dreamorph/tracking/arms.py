@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from mlflow.entities import LoggedModelOutput, Run, RunStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -80,16 +81,17 @@ def log_model(run_id: str, net: torch.nn.Module, input_shape: tuple[int, ...]) -
     channels = input_shape[0]
     single = np.dtype("float32")
     inputs = TensorSpec(single, (-1, channels, *[-1] * spatial))
-    # A tensor: an array MLflow would keep beside the net, and load that back to try it on this.
     example = torch.zeros(2, *input_shape)
     net = net.cpu().eval()
     with torch.no_grad():
         rank = net(example).ndim
     outputs = TensorSpec(single, (-1,) * rank)
     with mlflow.start_run(run_id=run_id, nested=True):
-        info = mlflow.pytorch.log_model(
-            net,
+        info = Model.log(
+            artifact_path=None,
             name="model",
+            flavor=_Flavor,
+            pytorch_model=net,
             signature=ModelSignature(Schema([inputs]), Schema([outputs])),
             input_example=example,
             serialization_format="pt2",
@@ -97,6 +99,28 @@ def log_model(run_id: str, net: torch.nn.Module, input_shape: tuple[int, ...]) -
             pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
         )
     return str(info.model_uri)
+
+
+class _Flavor:
+    """MLflow's own for PyTorch, and what serves it, without an example kept beside the net.
+
+    Of an example that is a tensor MLflow makes no `python_function`; an array it would write out as
+    text, megabytes for a volume, and load the net back to try it on that.
+    """
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, **given: Any) -> None:
+        mlflow.pytorch.save_model(path=path, mlflow_model=mlflow_model, **given)
+        mlflow.pyfunc.add_to_model(
+            mlflow_model,
+            loader_module="mlflow.pytorch",
+            data="data",
+            pickle_module_name="mlflow.pytorch.pickle_module",
+            conda_env="conda.yaml",
+            python_env="python_env.yaml",
+            model_config={"device": None},
+        )
+        mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 def _log_part(client: MlflowClient, run_id: str, arm: Arm, part: str) -> None:
