@@ -18,10 +18,10 @@ _ELSEWHERE = {"report", "simulation"}
 
 
 def check_settings(name: str, given: Parameters, file: Path, mix: bool = False) -> None:
-    """Refuse to add to results of other parameters; note those of the first ones.
+    """Refuse to add to results of other parameters; note those that results were made under.
 
     Raises:
-        SystemExit: parameters differ from those noted, and `mix` does not allow it.
+        SystemExit: parameters differ from all those noted, and `mix` does not allow it.
     """
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     marks = {
@@ -29,13 +29,15 @@ def check_settings(name: str, given: Parameters, file: Path, mix: bool = False) 
         for group, value in given
         if group not in _ELSEWHERE
     }
-    before = noted.get(name, {})
-    other = sorted(group for group in marks if before.get(group, marks[group]) != marks[group])
-    if other and not mix:
+    before = noted.get(name, [])
+    if marks in before:
+        return
+    if before and not mix:
+        other = sorted(group for group in marks if before[-1].get(group) != marks[group])
         raise SystemExit(
             f"the results of {name} that are kept were made under other parameters"
             f" ({', '.join(other)}): move them away, or add to them all the same by --mix"
         )
-    if marks != before:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(noted | {name: marks}, indent=2, sort_keys=True) + "\n")
+    file.parent.mkdir(exist_ok=True)
+    noted[name] = [*before, marks]
+    file.write_text(json.dumps(noted, indent=2, sort_keys=True) + "\n")

@@ -34,6 +34,7 @@ def test_what_takes_seconds_to_load_waits_until_it_is_needed() -> None:
     program = (
         "import sys, dreamorph.cli; from kedro.framework import project;"
         "project.configure_project('dreamorph'); assert dict(project.pipelines);"
+        "import os; assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8';"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(

@@ -13,12 +13,24 @@ import torch
 from filelock import FileLock
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from dreamorph.errors import CohortError, DreamorphError, ParameterError
-from dreamorph.hooks import in_project, run_name
+from dreamorph.hooks import groups, in_project, of_others, run_name
+from dreamorph.pipelines import (
+    audit,
+    dream,
+    evaluate,
+    ingest,
+    prior,
+    register,
+    report,
+    train,
+    tune,
+)
 from dreamorph.tracking.places import follow
 from tests.conftest import small_project
 
@@ -182,6 +194,16 @@ def test_parameters_of_earlier_steps_are_not_shown_as_used(project: Path) -> Non
     assert second.data.tags["earlier_parameters"] == "log, work"
     assert "log" not in second.data.params
     assert second.data.params["work.scale"] == "9.0"  # of the arms it is true
+
+
+def test_a_place_to_compute_makes_no_group_one_of_a_step() -> None:
+    """`audit,report` alone asks for training.device, and trains nothing."""
+    steps = [ingest, register, prior, dream, tune, train, evaluate, audit, report]
+    whole = sum((step.create_pipeline() for step in steps), start=Pipeline([]))
+    some = audit.create_pipeline() + report.create_pipeline()
+    unused = set(of_others(some, whole)) - set(groups(some.nodes))
+    assert {"training", "registration", "evaluation", "prior"} <= unused
+    assert not {"audit", "report"} & unused
 
 
 def test_a_misspelt_parameter_stops_the_run_first(project: Path) -> None:

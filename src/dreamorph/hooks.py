@@ -340,9 +340,12 @@ def run_name(study: str, pipelines: str) -> str:
 
 
 def groups(nodes: Iterable[Node]) -> list[str]:
-    """Groups of parameters that some nodes take, sorted."""
+    """Groups of parameters that some nodes take, sorted.
+
+    A single value of a group, where to compute, say, does not make it one of theirs.
+    """
     taken = {name for node in nodes for name in node.inputs if name.startswith(_PARAMS)}
-    return sorted({name.removeprefix(_PARAMS).partition(".")[0] for name in taken})
+    return sorted({name.removeprefix(_PARAMS) for name in taken if "." not in name})
 
 
 def of_others(pipeline: Pipeline, whole: Pipeline) -> list[str]:

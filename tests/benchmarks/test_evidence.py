@@ -341,5 +341,6 @@ def test_results_of_other_parameters_are_not_added_to(tmp_path: Path) -> None:
             check_settings("ct", other, file)
     check_settings("hippocampus", changed("training", learning_rate=0.5), file)
     check_settings("ct", changed("training", learning_rate=0.5), file, mix=True)
-    with pytest.raises(SystemExit, match=r"\(training\)"):
-        check_settings("ct", given, file)
+    check_settings("ct", given, file)  # of which there are results as well
+    with pytest.raises(SystemExit, match="prior"):
+        check_settings("ct", changed("prior", modes=3), file)

@@ -78,3 +78,9 @@ def test_a_prior(tmp_path: Path) -> None:
     assert read is not prior
     assert read.fingerprint == prior.fingerprint
     assert dataset.load() is read
+    other = DeformationPrior(PriorConfig()).fit(2 * fields, (8.0, 8.0, 8.0))
+    PriorDataset(str(tmp_path / "prior.pt")).save(other)  # another process
+    assert dataset.load().fingerprint == other.fingerprint
+    (tmp_path / "prior.pt").unlink()
+    with pytest.raises(MissingDataError):
+        dataset.load()

@@ -11,7 +11,6 @@ import torch
 from dreamorph.hallucination import AuditConfig
 from dreamorph.hallucination.lineage import lineage
 from dreamorph.pipelines.audit import nodes
-from dreamorph.training import TrainingConfig
 from dreamorph.volumes.cohort import Cohort
 from tests.hallucination.worlds import World, make_world, net_evidence
 
@@ -102,7 +101,7 @@ def test_every_training_of_the_judged_networks_is_shown_every_label(
     monkeypatch.setattr(nodes, "_answers", lambda key, _: asked.append(key) or torch.zeros_like)
     choice = {"recommended_arm": "learned"}
     table = nodes.paint_out(
-        cohort, plan, {k: k for k in plan["key"]}, choice, AuditConfig(), TrainingConfig(), ""
+        cohort, plan, {k: k for k in plan["key"]}, choice, AuditConfig(), "auto", ""
     )
     assert asked == ["dream-0", "dream-3", "learned-0", "learned-3"]
     cells = table[["arm", "seed", "label", "structure"]].drop_duplicates()

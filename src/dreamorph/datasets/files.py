@@ -88,18 +88,23 @@ class PriorDataset(ObjectDataset):
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(filepath, PRIOR, metadata)
-        self._kept: Any = None
+        self._kept: tuple[Any, tuple[int, int]] | None = None
 
     def save(self, data: Any) -> None:
         """See the base class."""
         super().save(data)
-        self._kept = data
+        self._kept = data, self._state()
 
     def load(self) -> Any:
-        """See the base class."""
-        if self._kept is None:
-            self._kept = super().load()
-        return self._kept
+        """See the base class; what is kept counts while the file is the same."""
+        check_exists(self.path)
+        if self._kept is None or self._kept[1] != self._state():
+            self._kept = super().load(), self._state()
+        return self._kept[0]
+
+    def _state(self) -> tuple[int, int]:
+        known = self.path.stat()
+        return known.st_mtime_ns, known.st_size
 
     def _release(self) -> None:
         self._kept = None

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _ARM = "arm"
 _PART = "logged."
 _NETWORK = "network"
+#: Counts up whenever a network would be exported otherwise.
+EXPORT = 2
 _INPUT_SHAPE = (1, 32, 32, 32)
 
 
@@ -142,9 +144,9 @@ def _try_model(client: MlflowClient, run_id: str, arm: Arm) -> None:
     """
     assert arm.net is not None
     try:
-        mark = fingerprint(
-            torch.__version__, str(arm.net), arm.input_shape, arm.net.cpu().state_dict()
-        )
+        made_by = EXPORT, mlflow.__version__, torch.__version__
+        state = arm.net.cpu().state_dict()
+        mark = fingerprint(*made_by, str(arm.net), arm.input_shape, state)
         uri = _logged_before(client, run_id, mark) or log_model(run_id, arm.net, arm.input_shape)
         client.set_tag(run_id, "model_uri", uri)
         client.set_tag(run_id, _NETWORK, mark)

@@ -9,7 +9,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
 
-from dreamorph.tracking.names import tidy_names
+from dreamorph.tracking.names import tidy_name
 
 _PARAMS_PER_BATCH = 100
 _METRICS_PER_BATCH = 1000
@@ -53,10 +53,8 @@ def flat_metrics(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _log(client: MlflowClient, run_id: str, rows: Iterable[tuple[str, Any, int]]) -> None:
     now = int(time.time() * 1000)
-    rows = list(rows)
-    names = tidy_names(name for name, _, _ in rows)
     metrics = [
-        Metric(names[name], float(value), now, step)
+        Metric(tidy_name(name), float(value), now, step)
         for name, value, step in rows
         # MLflow stores infinity as the largest float without a word: better no value.
         if value is not None and math.isfinite(value)

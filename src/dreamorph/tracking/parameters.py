@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dreamorph.tracking.names import tidy_names
+from dreamorph.tracking.names import tidy_name
 
 _SECRET = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key)")
 _PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir|manifest)s?$")
@@ -22,9 +22,11 @@ def columns(parameters: Mapping[str, Any]) -> dict[str, str]:
 
     Secrets are left out and paths are hidden, since folders may name patients.
     """
-    flat = {name: value for name, value in _flat(parameters, "") if not _SECRET.search(name)}
-    names = tidy_names(flat)
-    return {names[name]: _public(name.rpartition(".")[2], value) for name, value in flat.items()}
+    return {
+        tidy_name(name): _public(name.rpartition(".")[2], value)
+        for name, value in _flat(parameters, "")
+        if not _SECRET.search(name)
+    }
 
 
 def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:

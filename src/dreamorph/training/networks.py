@@ -53,6 +53,10 @@ class PaddedNetwork(nn.Module):
         super().__init__()
         self.network, self.multiple, self.dense = network, multiple, dense
 
+    def extra_repr(self) -> str:
+        """What the weights do not say."""
+        return f"multiple={self.multiple}, dense={self.dense}"
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """`(B, C, *shape)` to logits `(B, n_outputs, *shape)`, or `(B, n_outputs)` for classes."""
         shape = images.shape[2:]

@@ -34,7 +34,7 @@ from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN, from_item, stored_network
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import member_rows
-from dreamorph.training import TrainingConfig, predict
+from dreamorph.training import predict
 from dreamorph.volumes.cohort import Cohort
 
 #: Accepted dreams that the checks look at, and test volumes that structures are painted out of.
@@ -79,7 +79,7 @@ def paint_out(
     arms: Items,
     choice: dict[str, Any],
     audit: AuditConfig,
-    training: TrainingConfig,
+    device: str,
     judged: str,
 ) -> pd.DataFrame:
     """Show test volumes without their structures to every training of the networks judged.
@@ -92,7 +92,7 @@ def paint_out(
     tables = [pd.DataFrame(columns=list(REMOVAL_COLUMNS))]
     for row in plan[plan["arm"].isin(_judged(choice))].itertuples(index=False):
         item = stored_network(arms, str(row.arm), str(row.key))
-        answer = _answers(from_item(item).build(), training.device)
+        answer = _answers(from_item(item).build(), device)
         for label, name in cohort.label_names.items():
             one = dataclasses.replace(shown, structure=label, name=name)
             tables.append(measure_removal(answer, one, audit, str(row.arm), int(str(row.seed))))

@@ -40,7 +40,7 @@ def create_pipeline() -> Pipeline:
                     "arms",
                     "choice",
                     "params:audit",
-                    "params:training",
+                    "params:training.device",
                     "judged",
                 ],
                 "removal",

@@ -26,7 +26,7 @@ from dreamorph.fingerprint import fingerprint
 from dreamorph.pipelines.common import Items, progress, task_of
 from dreamorph.pipelines.current import MADE_OF, mark_of_scores
 from dreamorph.pipelines.train.nodes import from_item, stored_network
-from dreamorph.training import TrainingConfig, Views, predict_each
+from dreamorph.training import Views, predict_each
 from dreamorph.volumes.cohort import Cohort
 from dreamorph.volumes.native import native_labels, read_label
 from dreamorph.volumes.records import CohortFacts
@@ -37,7 +37,7 @@ ATLAS, SHAPE = "atlas", "shape_features"
 AVERAGED = ("elastic", "dream", "learned")
 WITH_ATLAS = f"+{ATLAS}"
 #: Counts up whenever the same answers would be scored otherwise.
-VERSION = 5
+VERSION = 6
 #: Where scores say how they were made, and what they say.
 SCORED_BY, SCORING = "evaluation", ("views", "tolerance_mm")
 #: Comparisons, in families whose p-values are corrected together. The first is that of the check
@@ -66,7 +66,7 @@ def score_arms(
     affine: AffineWarpConfig,
     fusion: FusionConfig,
     evaluation: EvaluationConfig,
-    training: TrainingConfig,
+    device: str,
     done: StoredItems,
 ) -> Iterator[dict[str, Any]]:
     """Show each trained network the held-out subjects and score what it says.
@@ -89,7 +89,7 @@ def score_arms(
         trained = from_item(item)
         tests = cohort.select(cohort.indices("test"))
         check_unseen(item, tests)
-        answers = predict_each(trained.build(), tests.images, tests.masks, training.device, views)
+        answers = predict_each(trained.build(), tests.images, tests.masks, device, views)
         if task_of(cohort) == "segmentation":
             judge = _Judge(cohort, case_table, facts, evaluation)
             tables, labels = [], {}

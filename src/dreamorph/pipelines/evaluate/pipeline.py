@@ -21,7 +21,7 @@ def create_pipeline() -> Pipeline:
                     "params:affine_warps",
                     "params:atlas_fusion",
                     "params:evaluation",
-                    "params:training",
+                    "params:training.device",
                     "scores_before",
                 ],
                 "scores",

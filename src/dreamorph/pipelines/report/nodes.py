@@ -155,7 +155,7 @@ def _as_trained(parameters: dict[str, Any], arms: Items) -> Any:
 def _as_scored(parameters: dict[str, Any], scores: Items) -> dict[str, Any]:
     """The evaluation that was done: this run's parameters may be others, if it did not score."""
     asked = _plain(parameters.get("evaluation"))
-    done = [scores[key].get(SCORED_BY, {}) for key in scores]
+    done = [scores[key][SCORED_BY] for key in scores]
     return asked | (done[0] if done else {})
 
 

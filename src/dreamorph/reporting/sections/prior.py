@@ -18,7 +18,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     prior = inputs.prior
     classes = [None] if prior is None else prior.class_names[:_CLASSES]
     return {
-        "modes": [_modes(inputs, cls) for cls in classes],
+        "modes": [_modes(inputs, cls, place) for place, cls in enumerate(classes, start=1)],
         "draws": picture(
             figures.draws(inputs),
             "prior_draws",
@@ -44,9 +44,9 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _modes(inputs: ReportInputs, cls: str | None) -> Shown:
+def _modes(inputs: ReportInputs, cls: str | None, place: int) -> Shown:
     of_class = "" if cls is None else f" of class {cls}"
-    safe = "" if cls is None else "_" + re.sub("[^A-Za-z0-9_-]", "_", cls)
+    safe = "" if cls is None else f"_{place}_" + re.sub("[^A-Za-z0-9_-]", "_", cls)
     return picture(
         figures.modes(inputs, cls),
         f"prior_modes{safe}",
