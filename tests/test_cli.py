@@ -30,7 +30,15 @@ def start(project: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def test_what_takes_seconds_to_load_waits_until_it_is_needed() -> None:
     """Every command loads the nodes, to list the pipelines; most of their libraries can wait."""
-    heavy = ("lightning", "torch._dynamo", "monai", "highdicom", "matplotlib.pyplot", "sklearn")
+    heavy = (
+        "lightning",
+        "torch._dynamo",
+        "monai",
+        "highdicom",
+        "matplotlib.pyplot",
+        "sklearn",
+        "scipy.stats",
+    )
     program = (
         "import sys, dreamorph.cli; from kedro.framework import project;"
         "project.configure_project('dreamorph'); assert dict(project.pipelines);"

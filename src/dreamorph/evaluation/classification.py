@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from dreamorph.evaluation.statistics import CONFIDENCE, FEWEST_RESAMPLED
 
@@ -35,7 +35,7 @@ def auc(true: np.ndarray, probabilities: np.ndarray) -> float:
         positive = true == column
         n, m = int(positive.sum()), int((~positive).sum())
         if n and m:
-            ranks = stats.rankdata(probabilities[:, column])
+            ranks = scipy.stats.rankdata(probabilities[:, column])
             areas.append((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))
     return float(np.mean(areas)) if areas else float("nan")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 #: With five subjects the smallest two-sided p-value is 1/16: no difference could be significant.
 FEWEST_SUBJECTS = 6
@@ -82,7 +82,7 @@ def wilcoxon_exact(differences: np.ndarray) -> float:
     values = values[values != 0]
     if len(values) == 0:
         return 1.0
-    doubled = np.rint(2 * stats.rankdata(np.abs(values))).astype(int)
+    doubled = np.rint(2 * scipy.stats.rankdata(np.abs(values))).astype(int)
     total = int(doubled.sum())
     chances = np.zeros(total + 1)
     chances[0] = 1.0
@@ -121,7 +121,7 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
         return float(values.mean()), float(values.mean())
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,

@@ -7,7 +7,8 @@ structure is left. Noise of the surroundings' spread and grain keeps the filling
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage, signal, sparse
+import scipy
+from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
 from dreamorph.hallucination.config import RemovalConfig
@@ -56,7 +57,9 @@ def sham_region(
         return None
     free = mask & ~region
     # how much of the shape fits at every shift; what is moved beyond the volume does not
-    fit = signal.correlate(free.astype(float), region.astype(float), mode="full", method="fft")
+    fit = scipy.signal.correlate(
+        free.astype(float), region.astype(float), mode="full", method="fft"
+    )
     places = np.argwhere(fit >= max(0.98 * fit.max(), config.sham_share * region.sum()))
     if not len(places):
         return None

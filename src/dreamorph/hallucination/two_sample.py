@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import rankdata
 
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import DreamEvidence, Reals
@@ -102,7 +102,7 @@ def _auc(scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each column, by ranks; NaN for columns of one kind only."""
     ones = truths.sum(axis=0)
     zeros = len(truths) - ones
-    sums = (rankdata(scores, axis=0) * truths).sum(axis=0)
+    sums = (scipy.stats.rankdata(scores, axis=0) * truths).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((sums - ones * (ones + 1) / 2) / (ones * zeros))
 
