@@ -61,6 +61,7 @@ def test_what_takes_seconds_to_load_waits_until_it_is_needed() -> None:
         (["--params", "work.items=many"], "parameter 'work.items' = 'many' is not valid"),
         (["--params", "work.fail=items"], "cohort.path: expected volumes, got none"),
         (["--params", "work.fail=total"], "unexpected ZeroDivisionError"),
+        (["--runner", "ParallelRunner"], "ParallelRunner gives every step a process of its own"),
         (["--nodes", "absent"], "Pipeline does not contain nodes named"),
         (["--from-inputs", "total"], "Pipeline contains no nodes"),
     ],
@@ -74,6 +75,14 @@ def test_errors_are_one_line(project: Path, arguments: list[str], line: str) -> 
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1] == errors[0]
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
+
+
+def test_steps_may_run_in_threads(project: Path) -> None:
+    result = invoke(project, "run", "--runner", "ThreadRunner")
+    assert result.exit_code == 0, result.stderr
+    (run,) = parents(project)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics
 
 
 def test_a_result_that_is_missing_names_the_way_out(project: Path) -> None:

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pydantic import BaseModel
 
-from dreamorph.errors import DreamorphError
+from dreamorph.errors import DreamorphError, ParameterError
 from dreamorph.pipelines.common import Items
 from dreamorph.pipelines.ingest.nodes import check_origin, of_simulated
 from dreamorph.tracking.anonymous import anonymise
@@ -53,11 +53,14 @@ _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at .*>")
 
 
 class ParameterHook:
-    """Checks all parameters against `<package>.parameters.Parameters` before any work is done."""
+    """Checks how a run is asked for before any work is done."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """Raises ParameterError, one line, for an unknown or invalid parameter."""
+        """Check all parameters against `<package>.parameters.Parameters`.
+
+        Raises ParameterError, one line, for an unknown or invalid parameter.
+        """
         model = parameters_model(context._package_name)
         if model is None:
             return
@@ -65,6 +68,15 @@ class ParameterHook:
         if "study" not in model.model_fields:
             raw.pop("study", None)  # where results go, which is no node's business
         check_parameters(raw, model)
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Raises ParameterError for a runner that shares no memory with its nodes."""
+        if "ParallelRunner" in str(run_params.get("runner") or ""):
+            raise ParameterError(
+                "ParallelRunner gives every step a process of its own, and the volumes are handed on"
+                " in memory: leave --runner out; each step uses all cores, or the GPU, by itself"
+            )
 
 
 class LockHook:
