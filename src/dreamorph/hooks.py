@@ -31,6 +31,7 @@ from dreamorph.tracking.metrics import log_params
 from dreamorph.tracking.parameters import columns
 from dreamorph.tracking.places import follow
 from dreamorph.tracking.processes import git_commit, process_tags, reap
+from dreamorph.tracking.server import check_server, is_server
 from dreamorph.volumes.config import CohortConfig
 
 # The plugin's classes are of an older style; MLflow complains about one of them past every filter.
@@ -74,8 +75,8 @@ class ParameterHook:
         """Raises ParameterError for a runner that shares no memory with its nodes."""
         if "ParallelRunner" in str(run_params.get("runner") or ""):
             raise ParameterError(
-                "ParallelRunner gives every step a process of its own, and the volumes are handed on"
-                " in memory: leave --runner out; each step uses all cores, or the GPU, by itself"
+                "ParallelRunner gives every step a process of its own, and the volumes are handed"
+                " on in memory: leave --runner out; each step uses all cores, or the GPU, by itself"
             )
 
 
@@ -167,6 +168,8 @@ class TrackingHook(MlflowHook):
         server["mlflow_tracking_uri"] = in_project(
             server.get("mlflow_tracking_uri"), context.project_path
         )
+        if is_server(str(server["mlflow_tracking_uri"])):
+            check_server(str(server["mlflow_tracking_uri"]))
         context.config_loader["mlflow"] = config
         self.run_id = None  # of an earlier session in this process
         self.study = getattr(context.config_loader, "study", str)()

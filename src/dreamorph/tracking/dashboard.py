@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from dreamorph.errors import DreamorphError
+from dreamorph.tracking.server import check_server, is_server
 
 _HOST = "127.0.0.1"
 _FIRST_PORT = 5000
@@ -28,10 +29,13 @@ class DashboardError(DreamorphError):
 def serve(uri: str, experiment: str, port: int | None, announce: Callable[[str], None]) -> None:
     """Serve the tracked runs on this machine until Ctrl-C or SIGTERM.
 
-    Raises DashboardError where nothing is tracked yet, the port is taken or the server fails.
+    Of a server of the site, only the address is told. Raises DashboardError where nothing is
+    tracked yet, the port is taken or the server fails, DreamorphError where the site's fails.
     """
+    if is_server(uri):
+        check_server(uri)
     experiment_id = _experiment_id(uri, experiment)
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         announce(link(uri, experiment_id))
         return
     port = _free_port(port)
