@@ -160,7 +160,7 @@ def _learn(images: torch.Tensor, seed: int) -> DeformationPrior:
         result = register(images[i], images[j], REGISTRATION, ink[i], ink[j], spacing=SPACING)
         velocities.append(result.velocity)
     population = solve_population(torch.cat(velocities), fixed, moving, len(images))
-    return DeformationPrior(PRIOR).fit(population.fields, (float(SIDE), float(SIDE)))
+    return DeformationPrior(PRIOR).fit(population.members.float(), (float(SIDE), float(SIDE)))
 
 
 def _partners(count: int, seed: int) -> tuple[list[int], list[int]]:

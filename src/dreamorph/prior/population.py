@@ -18,9 +18,6 @@ from dreamorph.spatial.affine import affine_exp, affine_log_where, identity_affi
 FAILED_WEIGHT = 1e-6
 #: By what share of the largest disagreement of a pair the others are measured at least.
 LEAST_SPREAD = 1e-3
-#: Values of every field, and pairs, that are worked on at a time. Matrix products take columns in
-#: groups of up to 48, so that parts of a multiple of that give what all at once would, to the bit.
-VALUES, PAIRS = 4800, 32
 
 
 @dataclass(frozen=True)
@@ -28,44 +25,44 @@ class Population:
     """One field per volume, and what the pairs say about their errors.
 
     Attributes:
-        fields: `(N, ndim, *coarse)` from the common space to each member, mm; their mean is zero.
-        residuals: `(P, ndim, *coarse)`, what no choice of fields explains: registration error.
-        gains: `(N,)`, variance of a member's field per variance of an independent pair error.
+        members: `(N, ...)` float64, from the common space to each volume, fields in mm or their
+            coefficients, as the pairs were given; their mean is zero.
+        residuals: `(P, ...)` float64, what no choice of members explains: registration error.
+        gains: `(N,)`, variance of a member per variance of an independent pair error.
     """
 
-    fields: torch.Tensor
+    members: torch.Tensor
     residuals: torch.Tensor
     gains: torch.Tensor
 
     def without_noise(self, basis: CosineBasis) -> torch.Tensor:
-        """The fields, each cosine shrunk by the share of its power that is registration error.
+        """Fields `(N, ndim, *coarse)`, each cosine shrunk by its share of registration error.
 
-        Wiener's filter. The power of the error follows from how much the pairs contradict each
-        other, fitted by a smooth spectrum; errors that are the same in all pairs go unseen.
-        What is finer than the basis is dropped.
+        For members that are coefficients in `basis`. Wiener's filter: the power of the error
+        follows from how much the pairs contradict each other, fitted by a smooth spectrum; errors
+        that are the same in all pairs go unseen.
         """
-        members, pairs = len(self.fields), len(self.residuals)
-        coefficients = basis.analyse(self.fields.double())
+        count, pairs = len(self.members), len(self.residuals)
         frequency = basis.frequency()
-        seen = sobolev_spectrum(frequency, coefficients.square().sum(0) / (members - 1))
-        freedom = pairs - members + 1
+        freedom = pairs - count + 1
         if freedom <= 0:
-            return basis.synthesise(coefficients).to(self.fields.dtype)
-        parts = [basis.analyse(part.double()) for part in self.residuals.split(PAIRS)]
-        left = torch.cat(parts).square().sum(0) / freedom
+            return basis.synthesise(self.members)
+        seen = sobolev_spectrum(frequency, self.members.square().sum(0) / (count - 1))
+        left = self.residuals.square().sum(0) / freedom
         error = sobolev_spectrum(frequency, left) if float(left.sum()) > 0 else left
         true = (seen - self.gains.mean() * error).clamp(min=0)
         keep = true / (true + self.gains[:, None] * error).clamp(min=1e-30)
-        return basis.synthesise(coefficients * keep).to(self.fields.dtype)
+        return basis.synthesise(self.members * keep)
 
 
 def solve_population(
-    velocities: torch.Tensor, fixed: Sequence[int], moving: Sequence[int], n_members: int
+    pairs: torch.Tensor, fixed: Sequence[int], moving: Sequence[int], n_members: int
 ) -> Population:
-    """Solve `v_ij ~ w_j - w_i` for fields w of mean zero.
+    """Solve `v_ij ~ w_j - w_i` for members w of mean zero.
 
     Args:
-        velocities: `(P, ndim, *coarse)`, maps from fixed to moving points of each pair.
+        pairs: `(P, ...)`, velocities of the maps from fixed to moving points of each pair, or their
+            coefficients in a basis, which take a fraction of the memory.
         fixed, moving: the members of each pair.
         n_members: number of volumes; each must be reached from every other through pairs.
 
@@ -73,16 +70,10 @@ def solve_population(
         PriorError: the pairs leave some member unconnected.
     """
     solver = _solver(fixed, moving, n_members, torch.ones(len(fixed), dtype=torch.float64))
-    fields = velocities.new_empty(n_members, *velocities.shape[1:])
-    residuals = torch.empty_like(velocities, memory_format=torch.contiguous_format)
-    flat = (velocities.flatten(1), fields.flatten(1), residuals.flatten(1))
-    # in double precision a part at a time: all at once would take many times the velocities' memory
-    for seen, solved, left in zip(*(values.split(VALUES, dim=1) for values in flat), strict=True):
-        exact = seen.double()
-        members = solver.to(exact) @ exact
-        solved.copy_(members)
-        left.copy_(exact - (members[list(moving)] - members[list(fixed)]))
-    return Population(fields, residuals, solver.square().sum(1))
+    exact = pairs.double().cpu()
+    members = torch.einsum("np,p...->n...", solver, exact)
+    residuals = exact - (members[list(moving)] - members[list(fixed)])
+    return Population(members, residuals, solver.square().sum(1))
 
 
 def connected_groups(

@@ -3,9 +3,10 @@
 import logging
 
 import pandas as pd
+import torch
 
 from dreamorph.errors import PriorError
-from dreamorph.pipelines.common import Items, classes_of, task_of, trusted, velocities_of
+from dreamorph.pipelines.common import Items, classes_of, task_of, trusted
 from dreamorph.prior import DeformationPrior, PriorConfig, largest_group, solve_population
 from dreamorph.prior.basis import CosineBasis
 from dreamorph.registration.groupwise import Alignment, member_rows
@@ -55,17 +56,20 @@ def fit_to(
     if len(kept) < _FEWEST_MEMBERS:
         raise PriorError(f"a prior needs {_FEWEST_MEMBERS} volumes that pairs join")
     place = {member: row for row, member in enumerate(kept)}
+    extent_mm = extent(cohort.shape, cohort.spacing_mm)
+    coarse = pairs[used["key"].iloc[0]]["velocity"].shape[1:]
+    basis = CosineBasis.up_to(coarse, extent_mm, config.wavelength_voxels)
+    # pair by pair: the fields of 1,225 pairs would take gigabytes, their coefficients do not
+    seen = [basis.analyse(pairs[key]["velocity"][None].double()) for key in used["key"]]
     population = solve_population(
-        velocities_of(pairs, list(used["key"])),
+        torch.cat(seen),
         [place[member] for member in used["fixed"]],
         [place[member] for member in used["moving"]],
         len(kept),
     )
-    extent_mm = extent(cohort.shape, cohort.spacing_mm)
-    basis = CosineBasis.up_to(population.fields.shape[2:], extent_mm, config.wavelength_voxels)
     table = cohort.table.iloc[member_rows(cohort)].iloc[kept]
     return DeformationPrior(config).fit(
-        population.without_noise(basis),
+        population.without_noise(basis).float(),
         extent_mm,
         alignment.affines[kept],
         [alignment.cases[member] for member in kept],
