@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.cohorts import ROOT
 from benchmarks.registration import as_markdown, write_section
-from dreamorph.dreaming import Dreamer, DreamWarps
+from dreamorph.dreaming import Dreamer, Dreams, DreamWarps
 from dreamorph.prior import DeformationPrior
 from dreamorph.spatial import folded_voxels, gaussian_smooth, points_like
 from dreamorph.training import Augmenter, TrainingData
@@ -104,6 +104,29 @@ class Ours:
         return DreamWarps(self.dreamer, recipes, self.cases, classes, self.shape)
 
 
+class Kept:
+    """Dreams by `Dreamer.dream`, with the recipe of each: by the map that the gate judges."""
+
+    batch = 8
+
+    def __init__(self, data: Volumes, prior: DeformationPrior, device: str) -> None:
+        self.dreamer = Dreamer(prior)
+        self.images, self.labels = data.images.to(device), data.labels.to(device)
+        self.generator = torch.Generator().manual_seed(3)
+
+    def __call__(self) -> int:
+        """Make some; how many."""
+        self._dream()
+        return self.batch
+
+    def folds(self) -> float:
+        """Percentage of voxels that fold."""
+        return _folded(self._dream().transforms.points())
+
+    def _dream(self) -> Dreams:
+        return self.dreamer.dream(self.images, self.labels, self.batch, self.generator)
+
+
 class Theirs:
     """A peer, one volume at a time, as its own data loaders do."""
 
@@ -179,7 +202,7 @@ PEERS: tuple[tuple[str, str, Callable[[Volumes], Peer]], ...] = (
 )
 
 
-def rate(tool: Ours | Theirs, seconds: float, device: str) -> float:
+def rate(tool: Ours | Kept | Theirs, seconds: float, device: str) -> float:
     """Volumes per second of wall time."""
     tool()  # what is done once
     _wait(device)
@@ -195,10 +218,14 @@ def rows(shape: tuple[int, ...], seconds: float) -> Iterator[dict[str, object]]:
     data, prior = volumes(shape), prior_of(shape)
     size = "x".join(map(str, shape))
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    tools: list[tuple[str, Ours | Theirs, str]] = [
+    tools: list[tuple[str, Ours | Kept | Theirs, str]] = [
         (f"dreams, {what} ({device})", Ours(data, prior, fresh, device), device)
         for device in devices
         for what, fresh in (("out of a pool", False), ("drawn for every sample", True))
+    ]
+    tools += [
+        (f"dreams by Dreamer.dream ({device})", Kept(data, prior, device), device)
+        for device in devices
     ]
     for name, package, make in PEERS:
         try:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dreamorph.spatial import coarse_shape, extent, points_like, resample, sample
+from dreamorph.spatial.grid import covered
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (4, 7, 6)])
@@ -32,6 +33,21 @@ def test_beyond_the_grid_the_border_repeats_or_fades() -> None:
     far = torch.full((1, 2, 1, 1), 100.0)
     assert sample(volume, far, (4.0, 4.0)).item() == 3.0
     assert sample(volume, far, (4.0, 4.0), padding="zeros").item() == 0.0
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (4, 7, 6)])
+def test_what_is_covered_tells_fading_borders_from_repeating_ones(
+    shape: tuple[int, ...],
+) -> None:
+    spacing = [1.5, 0.7, 2.0][: len(shape)]
+    volume, edges = torch.rand(3, 1, *shape) + 1, extent(shape, spacing)
+    wide = torch.tensor(edges).reshape(1, -1, *[1] * len(shape))
+    points = (torch.rand(3, len(shape), *shape) - 0.5) * 1.6 * wide
+    share = covered(points, shape, edges)
+    faded = sample(volume, points, edges, "zeros")
+    assert torch.allclose(sample(volume, points, edges) * share, faded, atol=1e-5)
+    assert 0 < (share == 1).float().mean() < 1
+    assert ((share > 0) & (share < 1)).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

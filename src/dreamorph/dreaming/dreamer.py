@@ -6,13 +6,14 @@ import torch
 
 from dreamorph.dreaming.dreams import Dreams, Recipe
 from dreamorph.errors import DreamError
-from dreamorph.prior import DeformationPrior
+from dreamorph.prior import DeformationPrior, Draw
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.spatial.affine import with_rigid_part
+from dreamorph.spatial.grid import covered, sample
 from dreamorph.spatial.transform import MOST_LABELS, SpatialTransform, rank_labels
 
 #: Counts up whenever the same recipe would give another dream.
-VERSION = 4
+VERSION = 5
 
 
 class Dreamer:
@@ -56,8 +57,10 @@ class Dreamer:
                 the prior.
         """
         members = list(range(len(volumes))) if members is None else list(members)
-        recipes = self.recipes(n, members, generator)
-        return self.replay(volumes, labels, recipes, members, masks)
+        drawn = self._drawn(n, members, generator)
+        recipes = [recipe for recipe, _ in drawn]
+        draws = [draw for _, draw in drawn]
+        return self._made(volumes, labels, recipes, draws, members, masks)
 
     def recipes(
         self, n: int, members: Sequence[int], generator: torch.Generator | None = None
@@ -66,12 +69,7 @@ class Dreamer:
 
         Sources of a class come up equally often, give or take one.
         """
-        self._check(n, members)
-        seeds = torch.randint(2**31 - 1, (n,), generator=generator)
-        sources = self._balanced_sources(n, members, generator)
-        return [
-            self._recipe(member, int(seed)) for member, seed in zip(sources, seeds, strict=True)
-        ]
+        return [recipe for recipe, _ in self._drawn(n, members, generator)]
 
     def replay(
         self,
@@ -86,38 +84,20 @@ class Dreamer:
         A slice at a time: the probabilities of all labels of all dreams may not fit in memory.
         """
         members = list(range(len(volumes))) if members is None else list(members)
-        if volumes.shape != labels.shape or len(members) != len(volumes):
-            raise DreamError(
-                f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
-                f"{len(members)} members must agree"
-            )
-        self._check(len(recipes), members)
-        rows = {self.prior.members[m]: row for row, m in enumerate(members)}
-        self._check_recipes(recipes, rows)
-        index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
-        transforms = self.transforms(recipes, volumes.shape[2:]).to(volumes.device)
-        kind, most = _type_of(labels), min(MOST_LABELS, int(labels.max()) - int(labels.min()))
+        return self._made(volumes, labels, recipes, None, members, masks)
 
-        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            chosen, maps = index[part], transforms[part]
-            values, ranks = _ranked(labels[chosen])
-            images, dreamed = maps.warp_with_labels(volumes[chosen], ranks, len(values) - 1)
-            inside = torch.ones_like(images) if masks is None else masks[chosen].to(images.dtype)
-            seen = maps.warp(inside, padding="zeros") > 0.5
-            return images * seen, values.to(kind)[dreamed.long()] * seen, seen
-
-        size = batch_size(volumes[0].numel(), volumes.device, n_labels=most)
-        parts = in_batches(len(recipes), size, work)
-        images, dreamed, seen = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Dreams(images, dreamed, seen, transforms, tuple(recipes), index.cpu())
-
-    def transforms(self, recipes: Sequence[Recipe], shape: Sequence[int]) -> SpatialTransform:
-        """Maps from dream to source points, on the CPU."""
+    def transforms(
+        self,
+        recipes: Sequence[Recipe],
+        shape: Sequence[int],
+        draws: Sequence[Draw] | None = None,
+    ) -> SpatialTransform:
+        """Maps from dream to source points, on the CPU; `draws` are those of the recipes."""
         velocities, before, after = [], [], []
         known = {name: k for k, name in enumerate(self.prior.members)}
-        for recipe in recipes:
+        for row, recipe in enumerate(recipes):
             member = known[recipe.source]
-            draw = self.prior.draw(recipe.seed, recipe.cls, recipe.scale)
+            draw = draws[row] if draws else self._draw(recipe)
             velocities.append(self.prior.fields[member] - draw.field)
             own = self.prior.affines[member]
             before.append(torch.linalg.inv(with_rigid_part(draw.affine, own)))
@@ -127,6 +107,44 @@ class Dreamer:
         return SpatialTransform(
             torch.stack(before), torch.stack(velocities), torch.stack(after), tuple(shape), spacing
         )
+
+    def _made(
+        self,
+        volumes: torch.Tensor,
+        labels: torch.Tensor,
+        recipes: Sequence[Recipe],
+        draws: Sequence[Draw] | None,
+        members: Sequence[int],
+        masks: torch.Tensor | None,
+    ) -> Dreams:
+        """The dreams of recipes, drawn already or not."""
+        if volumes.shape != labels.shape or len(members) != len(volumes):
+            raise DreamError(
+                f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
+                f"{len(members)} members must agree"
+            )
+        self._check(len(recipes), members)
+        rows = {self.prior.members[m]: row for row, m in enumerate(members)}
+        self._check_recipes(recipes, rows)
+        index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
+        transforms = self.transforms(recipes, volumes.shape[2:], draws).to(volumes.device)
+        kind, most = _type_of(labels), min(MOST_LABELS, int(labels.max()) - int(labels.min()))
+
+        def work(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            chosen, maps = index[part], transforms[part]
+            values, ranks = _ranked(labels[chosen])
+            points = maps.points()
+            images, dreamed = maps.warp_with_labels(volumes[chosen], ranks, len(values) - 1, points)
+            inside = covered(points, maps.shape, maps.extent_mm)
+            if masks is not None:
+                inside *= sample(masks[chosen].to(images.dtype), points, maps.extent_mm)
+            seen = inside > 0.5
+            return images * seen, values.to(kind)[dreamed.long()] * seen, seen
+
+        size = batch_size(volumes[0].numel(), volumes.device, n_labels=most)
+        parts = in_batches(len(recipes), size, work)
+        images, dreamed, seen = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Dreams(images, dreamed, seen, transforms, tuple(recipes), index.cpu())
 
     def _check(self, n: int, members: Sequence[int]) -> None:
         known = len(self.prior.members)
@@ -147,7 +165,17 @@ class Dreamer:
         if missing:
             raise DreamError(f"the volume {missing[0]}, the source of a recipe, was not given")
 
-    def _recipe(self, member: int, seed: int) -> Recipe:
+    def _drawn(
+        self, n: int, members: Sequence[int], generator: torch.Generator | None
+    ) -> list[tuple[Recipe, Draw]]:
+        self._check(n, members)
+        seeds = torch.randint(2**31 - 1, (n,), generator=generator)
+        sources = self._balanced_sources(n, members, generator)
+        return [
+            self._recipe(member, int(seed)) for member, seed in zip(sources, seeds, strict=True)
+        ]
+
+    def _recipe(self, member: int, seed: int) -> tuple[Recipe, Draw]:
         cls = self.prior.classes[member]
         if cls not in self.prior.class_names:
             raise DreamError(
@@ -155,7 +183,7 @@ class Dreamer:
                 f"{self.prior.class_names}: only volumes of a known class can be dreamed"
             )
         draw = self.prior.draw(seed, cls, self.scale)
-        return Recipe(
+        recipe = Recipe(
             dream=f"dream_{seed:010d}",
             source=self.prior.members[member],
             source_subject=self.prior.subjects[member],
@@ -165,6 +193,10 @@ class Dreamer:
             scale=self.scale,
             coefficients=draw.coefficients,
         )
+        return recipe, draw
+
+    def _draw(self, recipe: Recipe) -> Draw:
+        return self.prior.draw(recipe.seed, recipe.cls, recipe.scale)
 
     def _balanced_sources(
         self, n: int, members: Sequence[int], generator: torch.Generator | None

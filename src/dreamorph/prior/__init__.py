@@ -1,7 +1,7 @@
 """A class-conditional prior over deformations, learned from registered pairs."""
 
 from dreamorph.prior.config import PriorConfig
-from dreamorph.prior.deformation_prior import DeformationPrior
+from dreamorph.prior.deformation_prior import DeformationPrior, Draw
 from dreamorph.prior.population import (
     Population,
     connected_groups,
@@ -12,6 +12,7 @@ from dreamorph.prior.population import (
 
 __all__ = [
     "DeformationPrior",
+    "Draw",
     "Population",
     "PriorConfig",
     "connected_groups",

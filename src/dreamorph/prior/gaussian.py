@@ -11,6 +11,10 @@ import torch
 from dreamorph.prior.basis import CosineBasis
 from dreamorph.prior.localisation import Localisation
 
+#: Products of weights and members that are added up at a time, so that they stay near: of large
+#: grids all at once take three times as long.
+TOGETHER = 2**17
+
 
 @dataclass(frozen=True)
 class Residual:
@@ -73,7 +77,9 @@ class MemberGaussian:
     def sample(self, generator: torch.Generator, scale: float = 1.0) -> torch.Tensor:
         """One field `(ndim, *coarse)` float32 in mm, its deviation from the mean times `scale`."""
         weights = self.localisation.sample(len(self.factor), generator)
-        mixed = (weights[:, None] * self._single).sum(0)
+        planes = max(1, TOGETHER // self._single[:, :, 0].numel())
+        parts = zip(weights.split(planes, dim=1), self._single.split(planes, dim=2), strict=True)
+        mixed = torch.cat([(weight[:, None] * part).sum(0) for weight, part in parts], dim=1)
         rest = self.residual.sample(generator) * math.sqrt(self.shrinkage * self.variance)
         return self.mean.float() + scale * (math.sqrt(1 - self.shrinkage) * mixed + rest.float())
 

@@ -71,6 +71,23 @@ def sample(
     return sampled.to(volume.dtype) if volume.is_floating_point() else sampled
 
 
+def covered(points: torch.Tensor, shape: Sequence[int], extent_mm: Sequence[float]) -> torch.Tensor:
+    """How much of what is interpolated at points lies within a grid, `(B, 1, *out)` from 0 to 1.
+
+    What `sample` beyond a border takes from it, times this, is what it takes where zeros lie
+    beyond.
+
+    Args:
+        points: `(B, ndim, *out)` in grid millimetres.
+        shape, extent_mm: of the grid.
+    """
+    share = torch.ones_like(points[:, :1])
+    for axis, (n, edge) in enumerate(zip(shape, extent_mm, strict=True)):
+        beyond = points[:, axis : axis + 1].abs() * (n / edge) - 0.5 * (n - 1)
+        share *= beyond.clamp_(0, 1).neg_().add_(1)
+    return share
+
+
 def affine_maps(
     affine: torch.Tensor,
     extent_mm: Sequence[float],

@@ -158,11 +158,19 @@ class SpatialTransform:
         return argmax_labels(self.warp(one_hot(labels, n_labels)))
 
     def warp_with_labels(
-        self, volume: torch.Tensor, labels: torch.Tensor, n_labels: int
+        self,
+        volume: torch.Tensor,
+        labels: torch.Tensor,
+        n_labels: int,
+        points: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pull a volume `(B, C, *)` and its labels `(B, 1, *)` through one interpolation."""
+        """Pull a volume `(B, C, *)` and its labels `(B, 1, *)` through one interpolation.
+
+        `points` are those of this transform where they are known already: most of the work.
+        """
         channels = volume.shape[1]
-        both = self.warp(torch.cat([volume, one_hot(labels, n_labels).to(volume.dtype)], dim=1))
+        both = torch.cat([volume, one_hot(labels, n_labels).to(volume.dtype)], dim=1)
+        both = sample(both, self.points() if points is None else points, self.extent_mm)
         return both[:, :channels], argmax_labels(both[:, channels:])
 
     def jacobian_determinant(self) -> torch.Tensor:

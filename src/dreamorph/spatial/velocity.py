@@ -81,10 +81,11 @@ def flow(
     at = (points.to(velocity.dtype) * scale).flip(1)
     for _ in range(steps):
         first = interpolate(stretch, at)
-        second = interpolate(stretch, at + 0.5 * first)
-        third = interpolate(stretch, at + 0.5 * second)
+        second = interpolate(stretch, torch.add(at, first, alpha=0.5))
+        third = interpolate(stretch, torch.add(at, second, alpha=0.5))
         last = interpolate(stretch, at + third)
-        at = at + (first + 2 * (second + third) + last) / 6
+        # in place: every further pass over memory takes as long as half a look
+        at = at + first.add_(second.add_(third), alpha=2).add_(last).div_(6)
     return (at.flip(1) / scale).reshape(*at.shape[:2], *shape)
 
 
