@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from dreamorph.spatial import interpolation
-from dreamorph.spatial.interpolation import interpolate
+from dreamorph.spatial.interpolation import follow, interpolate
 
 
 def reference(volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -84,3 +84,23 @@ def test_other_types_and_dimensions_take_grid_sample(padding: str) -> None:
     where = points.movedim(1, -1)
     expected = functional.grid_sample(volume, where, padding_mode=padding, align_corners=False)
     assert torch.equal(interpolate(volume, points, padding), expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (1, 9, 4), (2, 2, 40)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_points_follow_a_velocity_as_they_do_step_by_step(
+    shape: tuple[int, ...], shared: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interpolation, "WORTH", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(0)
+    stretch = 0.05 * torch.randn(3, 3, *shape, generator=generator)
+    # more than a block, the last one not full, some beyond the border
+    points = 2.4 * (torch.rand(1 if shared else 3, 3, 9, 8, 9, generator=generator) - 0.5)
+    found = follow(stretch, points, 2)
+    by_steps = follow(stretch.requires_grad_(), points, 2)
+    assert by_steps.requires_grad
+    assert found.shape == by_steps.shape == (3, 3, 9, 8, 9)
+    assert torch.allclose(found, by_steps, atol=1e-4)
+    assert not torch.allclose(found, points.expand(3, -1, -1, -1, -1), atol=0.02)

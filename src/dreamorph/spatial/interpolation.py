@@ -42,6 +42,43 @@ def interpolate(
     )
 
 
+def follow(stretch: torch.Tensor, points: torch.Tensor, steps: int) -> torch.Tensor:
+    """Where points come to along a velocity, by the classical Runge-Kutta method.
+
+    Args:
+        stretch: `(B, ndim, *coarse)`, the velocity times the length of a step.
+        points: `(B or 1, ndim, *out)`, in the units and order of `interpolate`, as the velocity.
+        steps: how many.
+
+    Returns:
+        `(B, ndim, *out)`.
+    """
+    wanted = torch.is_grad_enabled() and (stretch.requires_grad or points.requires_grad)
+    if _can_loop(stretch, points) and not wanted:
+        return _followed(stretch, points, steps)
+    at = points
+    for _ in range(steps):
+        first = interpolate(stretch, at)
+        second = interpolate(stretch, at + 0.5 * first)
+        third = interpolate(stretch, at + 0.5 * second)
+        last = interpolate(stretch, at + third)
+        at = at + (first + 2 * (second + third) + last) / 6
+    return at
+
+
+def _followed(stretch: torch.Tensor, points: torch.Tensor, steps: int) -> torch.Tensor:
+    """The same in a compiled loop: no look goes over memory, which takes a third of the time."""
+    places = points.flatten(2).contiguous()
+    out = stretch.new_empty(*stretch.shape[:2], places.shape[2])
+    values, at, made = _array(stretch.contiguous()), _array(places), _array(out)
+
+    def part(first: int, last: int) -> None:
+        loops.flow(values, at, made, steps, first, last)
+
+    _divide(part, places.shape[2], len(stretch) * places.shape[2])
+    return out.reshape(*out.shape[:2], *points.shape[2:])
+
+
 def _can_loop(volume: torch.Tensor, points: torch.Tensor) -> bool:
     """Whether the compiled loop takes these; what it does not take `grid_sample` may refuse."""
     return (

@@ -34,6 +34,55 @@ def interpolate(
 
 
 @compiled
+def flow(
+    stretch: np.ndarray, points: np.ndarray, out: np.ndarray, steps: int, first: int, last: int
+) -> None:
+    """Where the points from `first` to `last` come to, `(B, 3, N)`: see `interpolation.follow`.
+
+    `stretch` `(B, 3, D, H, W)` is the velocity times the length of a step, in the points' units.
+    """
+    shape, flat = stretch.shape[2:], stretch.reshape(stretch.shape[0], 3, -1)
+    index, share, slope = _room()
+    found, around = np.empty((8, BLOCK), np.float32), _steps(shape)
+    looks = np.empty((4, 3, BLOCK), np.float32)
+    at, there = np.zeros((3, BLOCK), np.float32), np.empty((3, BLOCK), np.float32)
+    for b in range(stretch.shape[0]):
+        row = points[min(b, points.shape[0] - 1)]
+        for start in range(first, last, BLOCK):
+            count = min(BLOCK, last - start)
+            at[:, :count] = row[:, start : start + count]
+            for _ in range(steps):
+                there[:] = at
+                for k in range(4):
+                    _place(there, 0, count, shape, index, share, slope)
+                    for c in range(3):
+                        _look(flat[b, c], index[:count], around, found)
+                        _mix(found, share, looks[k, c, :count])
+                    if k < 3:
+                        _ahead(at, looks[k], np.float32(0.5 if k < 2 else 1.0), there)
+                _arrive(at, looks)
+            out[b, :, start : start + count] = at[:, :count]
+
+
+@vectorised
+def _ahead(at: np.ndarray, look: np.ndarray, share: np.float32, there: np.ndarray) -> None:
+    """Where a block of points is after a share of a step along what it saw."""
+    for axis in range(3):
+        for n in range(BLOCK):
+            there[axis, n] = at[axis, n] + share * look[axis, n]
+
+
+@vectorised
+def _arrive(at: np.ndarray, looks: np.ndarray) -> None:
+    """Moves a block of points by a whole step, of the four looks `(4, 3, BLOCK)`."""
+    two, sixth = np.float32(2), np.float32(1 / 6)
+    for axis in range(3):
+        for n in range(BLOCK):
+            middle = two * (looks[1, axis, n] + looks[2, axis, n])
+            at[axis, n] += sixth * (looks[0, axis, n] + middle + looks[3, axis, n])
+
+
+@compiled
 def differentiate(
     volume: np.ndarray,
     points: np.ndarray,

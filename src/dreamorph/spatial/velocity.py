@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from dreamorph.spatial.grid import per_mm, points_like, sample
-from dreamorph.spatial.interpolation import interpolate
+from dreamorph.spatial.interpolation import follow, interpolate
 from dreamorph.spatial.on_gpu import fused
 
 #: Squarings. With a midpoint step before them, further ones change a displacement by less than a
@@ -79,13 +79,7 @@ def flow(
     if len(shape) != velocity.shape[1]:  # a list of points, for instance
         points = points.flatten(2).reshape(*points.shape[:2], -1, *[1] * (velocity.shape[1] - 1))
     at = (points.to(velocity.dtype) * scale).flip(1)
-    for _ in range(steps):
-        first = interpolate(stretch, at)
-        second = interpolate(stretch, torch.add(at, first, alpha=0.5))
-        third = interpolate(stretch, torch.add(at, second, alpha=0.5))
-        last = interpolate(stretch, at + third)
-        # in place: every further pass over memory takes as long as half a look
-        at = at + first.add_(second.add_(third), alpha=2).add_(last).div_(6)
+    at = follow(stretch, at, steps)
     return (at.flip(1) / scale).reshape(*at.shape[:2], *shape)
 
 
