@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -102,8 +103,9 @@ def _lengths(frequency: torch.Tensor) -> torch.Tensor:
     return 10 ** (0.3 + torch.arange(first, last + 1, dtype=torch.float64) / DECADE)
 
 
+@lru_cache(maxsize=64)
 def cosines(size: int, kept: int) -> torch.Tensor:
-    """Orthonormal DCT-II matrix `(kept, size)`."""
+    """Orthonormal DCT-II matrix `(kept, size)`; shared, so not to be written to."""
     n = torch.arange(size, dtype=torch.float64)
     k = torch.arange(kept, dtype=torch.float64).unsqueeze(1)
     matrix = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
