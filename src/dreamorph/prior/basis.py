@@ -106,8 +106,9 @@ def _lengths(frequency: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=64)
 def cosines(size: int, kept: int) -> torch.Tensor:
     """Orthonormal DCT-II matrix `(kept, size)`; shared, so not to be written to."""
-    n = torch.arange(size, dtype=torch.float64)
-    k = torch.arange(kept, dtype=torch.float64).unsqueeze(1)
-    matrix = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
+    with torch.inference_mode(False):  # else it could not be used outside of one later
+        n = torch.arange(size, dtype=torch.float64)
+        k = torch.arange(kept, dtype=torch.float64).unsqueeze(1)
+        matrix = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
+        matrix[0] /= math.sqrt(2)
     return matrix
