@@ -1,6 +1,7 @@
 """What a person at the keyboard sees: one line per error, and runs that survive a kill."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from filelock import FileLock
 from kedro.framework.startup import bootstrap_project
 
 from dreamorph.cli import cli
@@ -61,7 +63,8 @@ def test_what_takes_seconds_to_load_waits_until_it_is_needed() -> None:
         (["--params", "work.items=many"], "parameter 'work.items' = 'many' is not valid"),
         (["--params", "work.fail=items"], "cohort.path: expected volumes, got none"),
         (["--params", "work.fail=total"], "unexpected ZeroDivisionError"),
-        (["--runner", "ParallelRunner"], "ParallelRunner gives every step a process of its own"),
+        (["--runner", "ParallelRunner"], "ParallelRunner: steps run one after the other"),
+        (["--runner", "ThreadRunner"], "ThreadRunner: steps run one after the other"),
         (["--nodes", "absent"], "Pipeline does not contain nodes named"),
         (["--from-inputs", "total"], "Pipeline contains no nodes"),
     ],
@@ -77,12 +80,29 @@ def test_errors_are_one_line(project: Path, arguments: list[str], line: str) -> 
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
 
 
-def test_steps_may_run_in_threads(project: Path) -> None:
-    result = invoke(project, "run", "--runner", "ThreadRunner")
-    assert result.exit_code == 0, result.stderr
-    (run,) = parents(project)
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics
+def test_a_runner_that_is_refused_locks_nothing(project: Path) -> None:
+    (project / "data").mkdir(exist_ok=True)
+    assert invoke(project, "run", "--runner", "ParallelRunner").exit_code == 1
+    with FileLock(project / "data" / ".simulated.lock", timeout=0):
+        assert not parents(project)
+
+
+def test_a_server_that_does_not_answer_stops_the_run_first(project: Path) -> None:
+    (project / "conf/local").mkdir(exist_ok=True)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://someone:secret@127.0.0.1:{closed.getsockname()[1]}"
+        config = (
+            f"server:\n  mlflow_tracking_uri: {uri}\ntracking:\n  experiment:\n    name: test\n"
+        )
+        (project / "conf/local/mlflow.yml").write_text(config)
+        result = invoke(project, "run")
+    assert result.exit_code == 1
+    (line,) = [text for text in result.stderr.splitlines() if text.startswith("Error: ")]
+    assert "the MLflow server http://127.0.0.1:" in line
+    assert "does not answer" in line
+    assert "secret" not in result.output
+    assert not (project / "computed.txt").exists()
 
 
 def test_a_result_that_is_missing_names_the_way_out(project: Path) -> None:

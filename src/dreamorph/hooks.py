@@ -31,7 +31,7 @@ from dreamorph.tracking.metrics import log_params
 from dreamorph.tracking.parameters import columns
 from dreamorph.tracking.places import follow
 from dreamorph.tracking.processes import git_commit, process_tags, reap
-from dreamorph.tracking.server import check_server, is_server
+from dreamorph.tracking.server import asking
 from dreamorph.volumes.config import CohortConfig
 
 # The plugin's classes are of an older style; MLflow complains about one of them past every filter.
@@ -72,12 +72,18 @@ class ParameterHook:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Raises ParameterError for a runner that shares no memory with its nodes."""
-        if "ParallelRunner" in str(run_params.get("runner") or ""):
-            raise ParameterError(
-                "ParallelRunner gives every step a process of its own, and the volumes are handed"
-                " on in memory: leave --runner out; each step uses all cores, or the GPU, by itself"
-            )
+        """Raises ParameterError for a runner of several steps at once.
+
+        Between processes volumes would have to be sent; in threads, steps would take each other's
+        cores, and networks be exported while others are trained.
+        """
+        asked = str(run_params.get("runner") or "")
+        for name in ("ParallelRunner", "ThreadRunner"):
+            if name in asked:
+                raise ParameterError(
+                    f"{name}: steps run one after the other, and each uses all cores, or the GPU,"
+                    " by itself: leave --runner out"
+                )
 
 
 class LockHook:
@@ -168,14 +174,14 @@ class TrackingHook(MlflowHook):
         server["mlflow_tracking_uri"] = in_project(
             server.get("mlflow_tracking_uri"), context.project_path
         )
-        if is_server(str(server["mlflow_tracking_uri"])):
-            check_server(str(server["mlflow_tracking_uri"]))
         context.config_loader["mlflow"] = config
         self.run_id = None  # of an earlier session in this process
         self.study = getattr(context.config_loader, "study", str)()
         self._project = Path(context.project_path)
         anonymise()
-        super().after_context_created(context)
+        # with the credentials that the configuration names
+        with asking(str(server["mlflow_tracking_uri"])):
+            super().after_context_created(context)
         database = Path(str(server["mlflow_tracking_uri"]).removeprefix(SQLITE))
         if self._project in database.parents:
             experiment = self.mlflow_config.tracking.experiment

@@ -115,7 +115,9 @@ def _check_text(name: str, value: Any) -> None:
         )
 
 
-HOOKS = (ParameterHook(), LockHook(), ProgressHook(), TrackingHook())
+# The last one is asked first: what is asked wrongly neither locks a study nor opens a run, and a
+# study stays locked until its run is closed.
+HOOKS = (LockHook(), ProgressHook(), TrackingHook(), ParameterHook())
 # TrackingHook replaces kedro-mlflow's own. Note the underscore: it is the distribution's name.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow", "kedro-telemetry")
 

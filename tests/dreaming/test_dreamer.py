@@ -1,5 +1,6 @@
 """Dreams: identities, provenance, determinism."""
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -67,6 +68,26 @@ def test_the_same_generator_dreams_the_same() -> None:
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
     assert not torch.equal(first.images, other.images)
+
+
+def test_a_dream_is_drawn_once_and_recipes_keep_no_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    draw, drawn, alive = prior.draw, [], []
+
+    def watched(*arguments: Any) -> Any:
+        found = draw(*arguments)
+        drawn.append(weakref.ref(found.field))
+        alive.append(sum(field() is not None for field in drawn))
+        return found
+
+    monkeypatch.setattr(prior, "draw", watched)
+    Dreamer(prior).dream(images, labels, 5, generator=generator())
+    assert alive == [1, 2, 3, 4, 5]
+    assert not any(field() is not None for field in drawn)
+    alive.clear()
+    Dreamer(prior).recipes(5, range(6), generator())
+    assert len(alive) == 5
+    assert max(alive) <= 2
 
 
 def test_a_recipe_replays_its_dream_bit_for_bit_even_from_csv(tmp_path: object) -> None:

@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from dreamorph.errors import DreamorphError
-from dreamorph.tracking.dashboard import serve
-from dreamorph.tracking.server import check_server, is_server
+from dreamorph.tracking.dashboard import link, serve
+from dreamorph.tracking.server import asking, check_server, is_server
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -57,14 +58,25 @@ def test_no_server_is_told_without_names_and_passwords(monkeypatch: pytest.Monke
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        uri = f"http://someone:secret@127.0.0.1:{port}"
-        with pytest.raises(DreamorphError) as caught:
-            check_server(uri)
-        with pytest.raises(DreamorphError, match="does not answer"):
-            serve(uri, "test", None, announce=pytest.fail)
-    text = f"the MLflow server http://127.0.0.1:{port} does not answer; start it, or correct"
-    assert str(caught.value).startswith(text)
+        for password in ("secret", "s#ecr/et", "se@cret"):
+            uri = f"http://someone:{password}@127.0.0.1:{port}"
+            with pytest.raises(DreamorphError) as caught:
+                check_server(uri)
+            with pytest.raises(DreamorphError) as served:
+                serve(uri, "test", None, announce=pytest.fail)
+            text = (
+                f"the MLflow server http://127.0.0.1:{port} does not answer; start it, or correct"
+            )
+            assert str(caught.value).startswith(text)
+            assert str(served.value).startswith(text)
     assert os.environ[RETRIES] == "3"
+
+
+def test_the_dashboard_of_a_server_is_told_without_names_and_passwords(server: HTTPServer) -> None:
+    server.answer = (200, b'{"experiment": {"experiment_id": "7"}}')  # type: ignore[attr-defined]
+    told: list[str] = []
+    serve(f"http://someone:secret@127.0.0.1:{server.server_port}", "test", None, told.append)
+    assert told == [link(f"http://127.0.0.1:{server.server_port}", "7")]
 
 
 def test_a_server_that_answers(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +90,15 @@ def test_a_server_that_answers(server: HTTPServer, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', r"refuses \(permission_de"),
-        (401, b"You are not authenticated", "answers with HTTP status 401;"),
-        (503, b"busy", "does not answer;"),
+        (
+            403,
+            b'{"error_code": "PERMISSION_DENIED"}',
+            r"refuses \(permission_denied\); give MLFLOW",
+        ),
+        (401, b"You are not authenticated", "answers with HTTP status 401; give MLFLOW_TRACKING_"),
+        (401, b'{"detail": "no"}', "refuses; start it, or correct"),
+        (503, b"busy", "answers with HTTP status 503; start it, or correct"),
+        (200, b"<html>Log in</html>", "answers, but not as MLflow does; start it, or correct"),
     ],
 )
 def test_a_server_that_refuses(server: HTTPServer, status: int, body: bytes, words: str) -> None:
@@ -89,3 +107,8 @@ def test_a_server_that_refuses(server: HTTPServer, status: int, body: bytes, wor
         check_server(f"http://127.0.0.1:{server.server_port}")
     assert re.search(words, str(caught.value))
     assert len(server.asked) == 1  # type: ignore[attr-defined]
+
+
+def test_of_a_database_errors_stay_what_they_are() -> None:
+    with pytest.raises(MlflowException, match="an error"), asking("sqlite:////a/mlflow.db"):
+        raise MlflowException("an error")

@@ -1,6 +1,6 @@
 """Making dreams: a source, a drawn target, one interpolation."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import torch
 
@@ -57,7 +57,7 @@ class Dreamer:
                 the prior.
         """
         members = list(range(len(volumes))) if members is None else list(members)
-        drawn = self._drawn(n, members, generator)
+        drawn = list(self._drawn(n, members, generator))
         recipes = [recipe for recipe, _ in drawn]
         draws = [draw for _, draw in drawn]
         return self._made(volumes, labels, recipes, draws, members, masks)
@@ -167,13 +167,13 @@ class Dreamer:
 
     def _drawn(
         self, n: int, members: Sequence[int], generator: torch.Generator | None
-    ) -> list[tuple[Recipe, Draw]]:
+    ) -> Iterator[tuple[Recipe, Draw]]:
+        """Recipes and what was drawn for them, one after the other: fields are large."""
         self._check(n, members)
         seeds = torch.randint(2**31 - 1, (n,), generator=generator)
         sources = self._balanced_sources(n, members, generator)
-        return [
-            self._recipe(member, int(seed)) for member, seed in zip(sources, seeds, strict=True)
-        ]
+        for member, seed in zip(sources, seeds.tolist(), strict=True):
+            yield self._recipe(member, seed)
 
     def _recipe(self, member: int, seed: int) -> tuple[Recipe, Draw]:
         cls = self.prior.classes[member]
@@ -191,7 +191,7 @@ class Dreamer:
             seed=seed,
             prior=self.prior.fingerprint,
             scale=self.scale,
-            coefficients=draw.coefficients,
+            coefficients=self.prior.coefficients(draw.field, cls),
         )
         return recipe, draw
 

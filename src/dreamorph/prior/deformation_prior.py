@@ -1,9 +1,8 @@
 """The deformation prior: what is learned, sampled, scored and saved."""
 
 import math
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +41,10 @@ class Draw:
     Attributes:
         field: `(ndim, *coarse)` velocity from the common space to the dreamed subject, mm.
         affine: `(n, n)` float64 map from the common space to the dreamed subject.
-        score: gives the standard scores of a field along the first modes of the class.
     """
 
     field: torch.Tensor
     affine: torch.Tensor
-    score: Callable[[torch.Tensor], tuple[float, ...]]
-
-    @cached_property
-    def coefficients(self) -> tuple[float, ...]:
-        """Standard scores of the field; most draws are never asked, and it takes a tenth of one."""
-        return self.score(self.field)
 
 
 class DeformationPrior:
@@ -138,7 +130,7 @@ class DeformationPrior:
         mean, factor = self._affine_statistics[cls]
         turns = torch.randn(factor.shape[1], generator=generator, dtype=torch.float64)
         log = (mean + scale * factor @ turns).reshape(self.affines.shape[1:])
-        return Draw(field, affine_exp(log[None])[0], partial(self._scores, cls))
+        return Draw(field, affine_exp(log[None])[0])
 
     def sample(
         self, n: int, generator: torch.Generator | None = None, cls: str | None = None
@@ -223,8 +215,9 @@ class DeformationPrior:
         keys = ("affines", "members", "subjects", "classes")
         return prior.fit(state["fields"], state["extent_mm"], **{k: state[k] for k in keys})
 
-    def _scores(self, cls: str | None, field: torch.Tensor) -> tuple[float, ...]:
-        """Standard scores of a field along the first modes of a class."""
+    def coefficients(self, field: torch.Tensor, cls: str | None = None) -> tuple[float, ...]:
+        """Standard scores of a field `(ndim, *coarse)` along the first modes of a class."""
+        self._gaussian(cls)
         fields, variances = (part[: self.config.modes] for part in self._modes[cls])
         deviation = (field - self.gaussians[cls].mean).double().flatten()
         return tuple((fields.flatten(1) @ deviation / variances.sqrt()).tolist())

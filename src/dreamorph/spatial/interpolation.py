@@ -54,7 +54,7 @@ def follow(stretch: torch.Tensor, points: torch.Tensor, steps: int) -> torch.Ten
         `(B, ndim, *out)`.
     """
     wanted = torch.is_grad_enabled() and (stretch.requires_grad or points.requires_grad)
-    if _can_loop(stretch, points) and not wanted:
+    if _can_loop(stretch, points) and stretch.shape[1] == 3 and not wanted:
         return _followed(stretch, points, steps)
     at = points
     for _ in range(steps):

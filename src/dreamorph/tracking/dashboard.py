@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow.tracking import MlflowClient
 
 from dreamorph.errors import DreamorphError
-from dreamorph.tracking.server import check_server, is_server
+from dreamorph.tracking.server import asking, is_server, shown
 
 _HOST = "127.0.0.1"
 _FIRST_PORT = 5000
@@ -32,11 +32,10 @@ def serve(uri: str, experiment: str, port: int | None, announce: Callable[[str],
     Of a server of the site, only the address is told. Raises DashboardError where nothing is
     tracked yet, the port is taken or the server fails, DreamorphError where the site's fails.
     """
+    with asking(uri):
+        experiment_id = _experiment_id(uri, experiment)
     if is_server(uri):
-        check_server(uri)
-    experiment_id = _experiment_id(uri, experiment)
-    if is_server(uri):
-        announce(link(uri, experiment_id))
+        announce(link(shown(uri), experiment_id))
         return
     port = _free_port(port)
     server = _start(uri, port)

@@ -60,9 +60,11 @@ def fit_to(
     coarse = pairs[used["key"].iloc[0]]["velocity"].shape[1:]
     basis = CosineBasis.up_to(coarse, extent_mm, config.wavelength_voxels)
     # pair by pair: the fields of 1,225 pairs would take gigabytes, their coefficients do not
-    seen = [basis.analyse(pairs[key]["velocity"][None].double()) for key in used["key"]]
+    seen = torch.empty(len(used), basis.size, dtype=torch.float64)
+    for row, key in enumerate(used["key"]):
+        seen[row] = basis.analyse(pairs[key]["velocity"][None].double())[0]
     population = solve_population(
-        torch.cat(seen),
+        seen,
         [place[member] for member in used["fixed"]],
         [place[member] for member in used["moving"]],
         len(kept),
