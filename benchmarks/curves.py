@@ -1,10 +1,12 @@
 """What the scores of many draws say: means, intervals, and how many volumes an arm is worth."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -72,46 +74,81 @@ def _cell(scores: pd.Series, labelled: int, arm: str) -> str:
     return f"{mean:.4f} ({low:.4f} to {high:.4f}), {draws}, {len(own)}"
 
 
-def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
-    """How many labelled volumes random warps need to come as far as an arm at n.
+@dataclass(frozen=True)
+class Lead:
+    """An arm beside random warps at one number of labelled volumes.
 
-    The lead of an arm is that within draws. The curve of the random warps rises from one n to the
-    next by its mean rise within the draws that have both, since those of a larger n may be fewer
-    (a draw's volumes at n are among its volumes at any larger n), and is joined by straight lines
-    over log n. Beyond its ends there is no answer but "under" or "over", and none where it does not
-    rise. Intervals are of a bootstrap over draws and, within them, seeds; where draws are few that
-    is too narrow, so beside it stands Student's of the means of draws. Fewer than FEWEST_DRAWS have
-    none.
+    Attributes:
+        labelled: that number.
+        mean: of the lead, that within draws.
+        reached: how many labelled volumes random warps need to come as far: 0 or inf beyond the
+            ends of their curve, NaN where it does not rise.
+        limits: 95 % of the lead, of a bootstrap over draws and, within them, seeds; None where
+            there are fewer draws than FEWEST_DRAWS, as below.
+        student: 95 % of the lead by Student's t of the means of draws: the other is too narrow
+            where draws are few.
+        reached_limits: 95 % of `reached`, of that bootstrap.
+    """
+
+    labelled: int
+    mean: float
+    reached: float
+    limits: tuple[float, float] | None = None
+    student: tuple[float, float] | None = None
+    reached_limits: tuple[float, float] | None = None
+
+
+def leads(results: pd.DataFrame, arm: str, measure: str = "dice") -> list[Lead]:
+    """An arm beside random warps, for each number of labelled volumes that has both.
+
+    The curve of the random warps rises from one n to the next by its mean rise within the draws
+    that have both, since those of a larger n may be fewer (a draw's volumes at n are among its
+    volumes at any larger n), and is joined by straight lines over log n.
     """
     scores = per_draw(results, measure).unstack("arm")
     if RANDOM not in scores:
-        return pd.DataFrame()
+        return []
     own = scores[[RANDOM, arm]].dropna(subset=[RANDOM])
     rng = np.random.default_rng(0)
     ns = own.index.get_level_values("labelled").unique().sort_values().to_numpy()
     seeds = _by_draw(own, ns)
     found = _worth(_means(seeds, len(ns)), ns)
     again = [_worth(_means(_resampled(seeds, rng), len(ns)), ns) for _ in range(BOOTSTRAPS // 4)]
-    rows = []
+    parts = []
     for labelled, (lead, reached) in found.items():
-        shown = [f"{lead:+.4f}", _place(reached, ns)]
         here = own.loc[labelled].dropna()
-        per_draw_lead = (here[arm] - here[RANDOM]).groupby(level="draw").mean()
-        student = "-"
-        if len(per_draw_lead) >= FEWEST_DRAWS:
-            error = per_draw_lead.sem() * stats.t.ppf(0.975, len(per_draw_lead) - 1)
-            student = f"{lead - error:+.4f} to {lead + error:+.4f}"
-            leads, places = np.array([one[labelled] for one in again if labelled in one]).T
-            low, high = np.percentile(leads, [2.5, 97.5])
-            shown[0] += f" ({low:+.4f} to {high:+.4f})"
-            places = places[~np.isnan(places)]
-            if len(places) and not np.isnan(reached):
-                first, last = (_place(place, ns) for place in _quantiles(places))
-                shown[1] += f" ({first} to {last})"
+        of_draws = (here[arm] - here[RANDOM]).groupby(level="draw").mean()
+        if len(of_draws) < FEWEST_DRAWS:
+            parts.append(Lead(labelled, lead, reached))
+            continue
+        error = of_draws.sem() * stats.t.ppf(0.975, len(of_draws) - 1)
+        many, places = np.array([one[labelled] for one in again if labelled in one]).T
+        low, high = np.percentile(many, [2.5, 97.5])
+        places = places[~np.isnan(places)]
+        first_last = None
+        if len(places) and not np.isnan(reached):
+            first, last = _quantiles(places)
+            first_last = float(first), float(last)
+        student = lead - error, lead + error
+        parts.append(Lead(labelled, lead, reached, (low, high), student, first_last))
+    return parts
+
+
+def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFrame:
+    """The `leads` of an arm as a table, "under" or "over" beyond the ends of the curve."""
+    found = leads(results, arm, measure)
+    ns = [int(n) for n in results.loc[results["arm"] == RANDOM, "labelled"].unique()]
+    rows = []
+    for one in found:
+        lead, place, student = f"{one.mean:+.4f}", _place(one.reached, ns), "-"
+        if one.limits and one.student:
+            lead += f" ({one.limits[0]:+.4f} to {one.limits[1]:+.4f})"
+            student = f"{one.student[0]:+.4f} to {one.student[1]:+.4f}"
+        if one.reached_limits:
+            first, last = (_place(limit, ns) for limit in one.reached_limits)
+            place += f" ({first} to {last})"
         title = f"{NAMES.get(arm, arm)} - random warps"
-        rows.append(
-            {"n": labelled, title: shown[0], "by Student's t": student, "worth n": shown[1]}
-        )
+        rows.append({"n": one.labelled, title: lead, "by Student's t": student, "worth n": place})
     return pd.DataFrame(rows)
 
 
@@ -209,11 +246,17 @@ def _arms(own: pd.Series) -> int:
 
 
 def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
-    """The curves of the draws that all arms have, with bootstrap intervals, into a picture."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
+    """The curves of the draws that all arms have, with bootstrap intervals, into a picture.
+
+    Where random warps have a curve over three numbers of volumes or more, what arms are worth by it
+    stands below.
+    """
+    several = results.loc[results["arm"] == RANDOM, "labelled"].nunique() > 2
+    figure = Figure(figsize=(6.4, 8 if several else 4), layout="constrained")
+    axes, *below = figure.subplots(2 if several else 1, squeeze=False)[:, 0]
     shown = [arm for arm in ARMS if arm in set(results["arm"]) and arm not in ("none", "gated")]
     shown = [arm for arm in shown if not arm.endswith("+atlas")]
+    colours = {arm: f"C{place}" for place, arm in enumerate(shown)}
     scores = of_common_draws(per_draw(results[results["arm"].isin(shown)], measure))
     for place, arm in enumerate(shown):
         ns = sorted(scores.xs(arm, level="arm").index.get_level_values("labelled").unique())
@@ -224,16 +267,51 @@ def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
             for part in parts
         ]
         low, high = np.array(limits).T
-        several = all(
+        enough = all(
             part.index.get_level_values("draw").nunique() >= FEWEST_DRAWS for part in parts
         )
-        error = [means - low, high - means] if several else None
+        error = [means - low, high - means] if enough else None
         beside = np.array(ns) * 1.015 ** (place - len(shown) / 2)
-        axes.errorbar(beside, means, error, label=NAMES.get(arm, arm), capsize=2, marker=".")
-    axes.set_xscale("log")
-    axes.set_xticks(sorted(results["labelled"].unique()), sorted(results["labelled"].unique()))
-    axes.minorticks_off()
-    axes.set_xlabel("labelled volumes")
+        name = NAMES.get(arm, arm)
+        axes.errorbar(beside, means, error, label=name, color=colours[arm], capsize=2, marker=".")
     axes.set_ylabel(f"mean {MEASURES[measure]} of test subjects")
     axes.legend()
+    _over_volumes(axes, results)
+    for panel in below:
+        _draw_worth(panel, results, measure, colours)
     figure.savefig(picture, dpi=130)
+
+
+def _over_volumes(axes: Axes, results: pd.DataFrame) -> None:
+    ticks = sorted(results["labelled"].unique())
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, ticks)
+    axes.minorticks_off()
+    axes.set_xlabel("labelled volumes")
+
+
+def _draw_worth(axes: Axes, results: pd.DataFrame, measure: str, colours: dict[str, str]) -> None:
+    """Labelled volumes that random warps need to come as far, over those that an arm has."""
+    ns = sorted(int(n) for n in results.loc[results["arm"] == RANDOM, "labelled"].unique())
+    ends = np.array([ns[0], ns[-1]])
+    axes.plot(ends, ends, color="0.6", label="as many")
+    axes.plot(ends, 2 * ends, color="0.6", linestyle="--", label="twice as many")
+    arms = [arm for arm in ("learned", "dream", "gated") if arm in set(results["arm"])]
+    for place, arm in enumerate(arms):
+        found = [one for one in leads(results, arm, measure) if not np.isnan(one.reached)]
+        # beyond its ends their curve says no more than that it ends
+        at = np.array([one.reached for one in found]).clip(*ends)
+        limits = [one.reached_limits or (one.reached, one.reached) for one in found]
+        low, high = np.array(limits).clip(*ends).T
+        beside = np.array([one.labelled for one in found]) * 1.03 ** (place - 1)
+        axes.errorbar(
+            beside, at, [at - low, high - at], label=NAMES[arm], color=colours.get(arm, "0.2"),
+            capsize=2, marker=".",
+        )  # fmt: skip
+    _over_volumes(axes, results)
+    axes.set_yscale("log")
+    axes.set_yticks(ns, ns)
+    axes.minorticks_off()
+    axes.set_ylim(ns[0] * 0.9, ns[-1] * 1.1)
+    axes.set_ylabel("labelled volumes that random warps need")
+    axes.legend()

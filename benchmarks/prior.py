@@ -5,7 +5,8 @@
 takes draws of the evidence's hippocampus study (see `benchmarks.evidence`), prepares those that are
 not prepared yet, and holds the label volumes of dreams, and of training volumes warped into the
 shape of every member of the prior, against the true ones of these members. Labels of unlabelled
-members are looked up for this table only.
+members are looked up for this table only. The figures of every draw go to
+benchmarks/results/prior.csv.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from dreamorph.spatial.affine import with_rigid_part
 from dreamorph.volumes.cohort import Cohort
 
 STUDY = STUDIES["hippocampus"]
+RESULTS = STUDY.results.with_name("prior.csv")
 LABELS = {1: "anterior", 2: "posterior"}
 CHUNK = 32
 
@@ -114,7 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not shop.done(Piece("prepare", labelled, draw)):
                 shop(Piece("prepare", labelled, draw))
             tables.append(measured(shop, labelled, draw))
-    table = pd.concat(tables).groupby(["n", "label"], as_index=False).mean().drop(columns="draw")
+    whole = pd.concat(tables)
+    whole.round(6).to_csv(RESULTS, index=False)
+    table = whole.groupby(["n", "label"], as_index=False).mean().drop(columns="draw")
     shown = table.round(2).assign(n=table["n"])
     text = (
         f"`python -m benchmarks.prior --draws {options.draws}`; means over the draws.\n\n"

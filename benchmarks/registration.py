@@ -1,6 +1,6 @@
 """Registration tools side by side on the same pairs, in one process and on one thread.
 
-    python -m benchmarks.registration --data hippocampus --pairs 20 --slow-pairs 10
+    python -m benchmarks.registration --data hippocampus --pairs 20 --slow-pairs 8
 
 prints one table, writes it with `--write` into docs/benchmarks.md, and the figures of every pair to
 benchmarks/results. Needs the extra `benchmark`; a peer that is not installed is left out by name.

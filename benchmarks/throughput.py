@@ -94,9 +94,13 @@ class Ours:
         return self.batch
 
     def folds(self) -> float:
-        """Percentage of voxels that fold."""
-        recipes = self.dreamer.recipes(BATCH, range(BATCH), self.generator)
-        return _folded(self.dreamer.transforms(recipes, self.shape).points())
+        """Percentage of voxels that fold, by the quick maps that warp training samples."""
+        shares = []
+        for start in range(0, POOL, BATCH):
+            rows = torch.arange(start, start + BATCH) % BATCH
+            _, transform = self._sampler(BATCH).sample(rows, self.generator)
+            shares.append(_folded(transform.quick_points()))
+        return sum(shares) / len(shares)
 
     def _sampler(self, count: int) -> DreamWarps:
         recipes = self.dreamer.recipes(count, range(BATCH), self.generator)

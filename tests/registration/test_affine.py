@@ -321,6 +321,23 @@ def test_scans_of_different_parts_of_the_body_are_reported() -> None:
     assert not all(result.failed)
 
 
+@pytest.mark.usefixtures("real_data", "one_thread")
+def test_the_affine_map_of_a_real_pair_does_not_depend_on_its_batch() -> None:
+    """Scanned boxes of three sizes: sums that the batch rounds would grow to tenths of a mm."""
+    pairs = load_pairs("hippocampus", 3, development=True)
+
+    def maps(rows: list[int]) -> torch.Tensor:
+        fixed, moving = pairs[rows].fixed, pairs[rows].moving
+        masks = fixed.masks, moving.masks
+        return register(
+            fixed.images, moving.images, AFFINE, None, None, *masks, pairs.spacing_mm
+        ).affine
+
+    together = maps([0, 1, 2])
+    alone = torch.cat([maps([row]) for row in range(3)])
+    assert torch.allclose(alone, together, rtol=0, atol=1e-10)
+
+
 def test_a_failed_pair_is_set_aside_with_its_reason() -> None:
     plan = pd.DataFrame({"fixed": [0], "moving": [1], "kind": ["labelled"]})
     quality = {"similarity": 0.8, "dice": 0.7, "folded": 0, "inverse_error_mm": 0.01}
