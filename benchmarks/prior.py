@@ -6,7 +6,7 @@ takes draws of the evidence's hippocampus study (see `benchmarks.evidence`), pre
 not prepared yet, and holds the label volumes of dreams, and of training volumes warped into the
 shape of every member of the prior, against the true ones of these members. Labels of unlabelled
 members are looked up for this table only. The figures of every draw go to
-benchmarks/results/prior.csv.
+benchmarks/results/prior.csv, with the diagnostics of its prior.
 """
 
 import argparse
@@ -31,6 +31,11 @@ STUDY = STUDIES["hippocampus"]
 RESULTS = STUDY.results.with_name("prior.csv")
 LABELS = {1: "anterior", 2: "posterior"}
 CHUNK = 32
+#: Columns of the table in the docs; the diagnostics of the prior go to the file as well.
+SHOWN = [
+    "n", "label", "SD of log volume, real", "dreams / real", "accepted dreams / real",
+    "members' fields / real", "correlation, unlabelled members", "unexplained",
+]  # fmt: skip
 
 
 def log_volumes(labels: torch.Tensor) -> np.ndarray:
@@ -96,7 +101,7 @@ def measured(shop: Workshop, labelled: int, draw: int) -> pd.DataFrame:
                 "correlation, unlabelled members": np.corrcoef(
                     foretold[others, k], real[others, k]
                 )[0, 1],
-                "unexplained": prior.diagnostics["unexplained"],
+                **prior.diagnostics,
             }
         )
     return pd.DataFrame(rows)
@@ -118,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tables.append(measured(shop, labelled, draw))
     whole = pd.concat(tables)
     whole.round(6).to_csv(RESULTS, index=False)
-    table = whole.groupby(["n", "label"], as_index=False).mean().drop(columns="draw")
+    table = whole[SHOWN].groupby(["n", "label"], as_index=False).mean()
     shown = table.round(2).assign(n=table["n"])
     text = (
         f"`python -m benchmarks.prior --draws {options.draws}`; means over the draws.\n\n"
