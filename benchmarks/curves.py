@@ -249,8 +249,11 @@ def draw_curves(results: pd.DataFrame, measure: str, picture: Path) -> None:
     """The curves of the draws that all arms have, with bootstrap intervals, into a picture.
 
     Where random warps have a curve over three numbers of volumes or more, what arms are worth by it
-    stands below.
+    stands below. Where other numbers of volumes have several draws, one that has a single draw is
+    left out, since it would leave that draw alone to compare.
     """
+    draws = results.groupby("labelled")["draw"].nunique()
+    results = results[results["labelled"].map((draws > 1) | (draws.max() == 1))]
     several = results.loc[results["arm"] == RANDOM, "labelled"].nunique() > 2
     figure = Figure(figsize=(6.4, 8 if several else 4), layout="constrained")
     axes, *below = figure.subplots(2 if several else 1, squeeze=False)[:, 0]
