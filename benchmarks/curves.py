@@ -1,6 +1,6 @@
 """What the scores of many draws say: means, intervals, and how many volumes an arm is worth."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+#: Ends the names of arms that learn from labelled volumes alone.
+ALONE = "-alone"
 ARMS = (
-    "none", "classic", "elastic", "learned", "dream", "gated", "atlas", "elastic+atlas",
-    "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
+    "none", "classic", "elastic", "learned", "learned-alone", "dream", "dream-alone", "gated",
+    "atlas", "elastic+atlas", "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
 )  # fmt: skip
 NAMES = {
     "atlas": "multi-atlas fusion",
     "shape_features": "plain classifier on shape features",
     "elastic": "random warps",
     "learned": "warps in learned directions",
+    "learned-alone": "learned directions, of labelled volumes alone",
     "dream": "dreams",
+    "dream-alone": "dreams, of labelled volumes alone",
     "gated": "what tuning recommends",
     "elastic+atlas": "random warps, averaged with fusion",
     "learned+atlas": "warps in learned directions, averaged with fusion",
@@ -121,7 +125,6 @@ def leads(results: pd.DataFrame, arm: str, measure: str = "dice") -> list[Lead]:
         if len(of_draws) < FEWEST_DRAWS:
             parts.append(Lead(labelled, lead, reached))
             continue
-        error = of_draws.sem() * stats.t.ppf(0.975, len(of_draws) - 1)
         many, places = np.array([one[labelled] for one in again if labelled in one]).T
         low, high = np.percentile(many, [2.5, 97.5])
         places = places[~np.isnan(places)]
@@ -129,7 +132,7 @@ def leads(results: pd.DataFrame, arm: str, measure: str = "dice") -> list[Lead]:
         if len(places) and not np.isnan(reached):
             first, last = _quantiles(places)
             first_last = float(first), float(last)
-        student = lead - error, lead + error
+        student = _student(of_draws, lead)
         parts.append(Lead(labelled, lead, reached, (low, high), student, first_last))
     return parts
 
@@ -150,6 +153,32 @@ def worth(results: pd.DataFrame, arm: str, measure: str = "dice") -> pd.DataFram
         title = f"{NAMES.get(arm, arm)} - random warps"
         rows.append({"n": one.labelled, title: lead, "by Student's t": student, "worth n": place})
     return pd.DataFrame(rows)
+
+
+def differences(
+    results: pd.DataFrame, pairs: Sequence[tuple[str, str]], measure: str = "dice"
+) -> pd.DataFrame:
+    """Arms beside other arms, within draws and seeds: mean, Student's interval, how often ahead."""
+    scores = per_draw(results, measure).unstack("arm")
+    rows = []
+    for labelled, own in scores.groupby(level="labelled"):
+        for arm, other in pairs:
+            lead = (own[arm] - own[other]).dropna()
+            of_draws = lead.groupby(level="draw").mean()
+            mean, student = of_draws.mean(), "-"
+            if len(of_draws) >= FEWEST_DRAWS:
+                low, high = _student(of_draws, mean)
+                student = f"{low:+.4f} to {high:+.4f}"
+            name = f"{NAMES.get(arm, arm)} - {NAMES.get(other, other)}"
+            ahead = f"{int((lead > 0).sum())} of {len(lead)}"
+            rows.append([labelled, name, f"{mean:+.4f}", student, ahead])
+    return pd.DataFrame(rows, columns=["n", "difference", "mean", "by Student's t", "ahead in"])
+
+
+def _student(of_draws: pd.Series, mean: float) -> tuple[float, float]:
+    """95 % of their mean by Student's t."""
+    error = of_draws.sem() * stats.t.ppf(0.975, len(of_draws) - 1)
+    return mean - error, mean + error
 
 
 #: Scores of one draw: at which place of the ns, then `(seeds, 2)` of random warps and an arm.

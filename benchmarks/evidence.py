@@ -21,7 +21,7 @@ import pandas as pd
 
 from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import MEASURES, draw_curves, summary, worth
+from benchmarks.curves import ALONE, MEASURES, RANDOM, differences, draw_curves, summary, worth
 from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
 from benchmarks.settings import check_settings
@@ -44,14 +44,17 @@ TUNING = ["labelled", "draw", "steps", *COLUMNS]
 
 @dataclass(frozen=True)
 class Study:
-    """A data set, by the name of its preset.
+    """Draws of a data set.
 
     Attributes:
-        name: of the preset.
+        name: of its preset, if it is not `alone`.
         source: its folder or file among the real data.
         labelled: numbers of labelled volumes.
         measures: columns of its results; the first one counts.
         counts: number and name of the label that counts; all where there is none.
+        arms: trained in it.
+        alone: the study whose draws these are, here without their unlabelled volumes; its own
+            networks stand beside these, and nothing is tuned again.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Study:
     labelled: tuple[int, ...]
     measures: tuple[str, ...] = ("dice",)
     counts: tuple[int, str] | None = None
+    arms: tuple[ArmName, ...] = TRAINED
+    alone: str = ""
 
     @property
     def results(self) -> Path:
@@ -98,7 +103,15 @@ class Study:
     def parameters(self) -> Parameters:
         """The parameters of its preset, on its data."""
         path = str((real_data() / self.source).resolve())
-        return draws.read_parameters(ROOT, self.name, cohort={"path": path})
+        changes = {"split": {"unlabelled_subjects": 0}, "tuning": {"folds": 0}}
+        return draws.read_parameters(
+            ROOT, self.alone or self.name, cohort={"path": path}, **changes if self.alone else {}
+        )
+
+    def arms_of(self, labelled: int) -> list[ArmName]:
+        """The arms that can be trained with as many labelled volumes."""
+        dreams = labelled >= FEWEST_TRAINED
+        return [arm for arm in self.arms if dreams or arm != "dream"]
 
 
 STUDIES = {
@@ -106,15 +119,16 @@ STUDIES = {
     for study in (
         Study("hippocampus", "Task04_Hippocampus", (1, 3, 5, 10, 20)),
         Study("ct", "Dataset040_STS_CT", (3, 5), counts=(2, "bone")),
+        Study(
+            "hippocampus_alone",
+            "Task04_Hippocampus",
+            (3,),
+            arms=("learned", "dream"),
+            alone="hippocampus",
+        ),
         Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
     )
 }
-
-
-def arms_of(labelled: int) -> list[ArmName]:
-    """The arms that can be trained with as many labelled volumes."""
-    dreams = labelled >= FEWEST_TRAINED
-    return [arm for arm in TRAINED if dreams or arm != "dream"]
 
 
 def known(file: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -192,7 +206,11 @@ class Progress:
         """Whether the tables hold all of a draw; its files need not be there then."""
         own = {piece for piece in self.done if piece[1:3] == (labelled, draw)}
         trained = {(piece.arm, piece.seed) for piece in own if piece.kind == "train"}
-        wanted = {(arm, seed) for arm in arms_of(labelled) for seed in range(self.options.seeds)}
+        wanted = {
+            (arm, seed)
+            for arm in self.study.arms_of(labelled)
+            for seed in range(self.options.seeds)
+        }
         tuned = {(piece.arm, piece.energy, piece.fold) for piece in own if piece.kind == "tune"}
         asked = FOLDS if self.given.tuning.folds is None else self.given.tuning.folds
         folds = range(min(asked, labelled) if labelled >= FEWEST_TRAINED else 0)
@@ -220,7 +238,7 @@ class Progress:
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:
         energies, _ = self._chosen(labelled, draw)
         for seed in range(self.options.seeds):
-            for arm in arms_of(labelled):
+            for arm in self.study.arms_of(labelled):
                 energy = energies[arm] if arm in SCALED else 0.0
                 yield Piece("train", labelled, draw, arm, energy, 0, seed)
 
@@ -246,9 +264,23 @@ def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> I
         for measure in study.measures:
             yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
             yield as_markdown(summary(results, measure)) + "\n"
+    if study.alone:
+        pairs = [(arm, f"{arm}{ALONE}") for arm in study.arms]
+        pairs += [(other, RANDOM) for _, other in pairs]
+        yield f"\n{as_markdown(differences(results, pairs, study.measures[0]))}\n"
+        return
     for arm in ("dream", "learned", "gated"):
         if arm in set(results["arm"]):
             yield f"\n{as_markdown(worth(results, arm, study.measures[0]))}\n"
+
+
+def beside(alone: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
+    """Networks that learn without unlabelled volumes, renamed, and those of the same draws with."""
+    trained = alone[alone["arm"].isin(TRAINED)]
+    draws = trained[["labelled", "draw"]].drop_duplicates()
+    shown = whole[whole["arm"].isin({RANDOM, *trained["arm"]})]
+    own = trained.assign(arm=trained["arm"] + ALONE)
+    return pd.concat([shown.merge(draws, on=["labelled", "draw"]), own], ignore_index=True)
 
 
 def _numbers(text: str) -> Sequence[int]:
@@ -282,10 +314,13 @@ def main(arguments: list[str] | None = None) -> None:
     results = progress.scores()
     if results.empty:
         raise SystemExit("no draw is finished")
+    if study.alone:
+        results = beside(results, Progress(STUDIES[study.alone], options).scores())
     text = "".join(_text(study, results, options))
     sys.stdout.write(text)
     if options.write:
-        draw_curves(study.counted(results), study.measures[0], study.picture)
+        if not study.alone:
+            draw_curves(study.counted(results), study.measures[0], study.picture)
         write_section(PAGE, study.name, text)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from benchmarks import draws, evidence
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import bootstrapped, of_common_draws, per_draw, summary, worth
+from benchmarks.curves import bootstrapped, differences, of_common_draws, per_draw, summary, worth
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
     Progress,
     Study,
     add,
-    arms_of,
+    beside,
 )
 from benchmarks.pieces import Piece, Workshop
 from benchmarks.settings import check_settings
@@ -140,8 +140,9 @@ def test_ends_are_those_of_the_random_warps_where_an_arm_lacks_some() -> None:
     found = worth(table, "dream").set_index("n")["worth n"]
     assert found.index.to_list() == [6, 12]
     assert found[6].startswith("under 3")
-    assert "dream" not in arms_of(1)
-    assert set(arms_of(1)) | {"dream"} == set(arms_of(3))
+    study = STUDIES["hippocampus"]
+    assert "dream" not in study.arms_of(1)
+    assert set(study.arms_of(1)) | {"dream"} == set(study.arms_of(3))
 
 
 def test_curves_show_draws_that_all_arms_have() -> None:
@@ -189,6 +190,35 @@ def test_scores_are_means_over_subjects_and_intervals_over_draws() -> None:
     expected = [0.80, 0.805, 0.81, 0.815, 0.82]
     assert sorted(set(np.round(means, 6))) == pytest.approx(expected)
     assert summary(table)["n = 3"].iloc[0] == "0.8100 (0.8000 to 0.8200), 4, 8"
+
+
+def test_networks_without_unlabelled_volumes_stand_beside_those_with_of_the_same_draws() -> None:
+    whole = results(elastic=[0.80, 0.82], learned=[0.84, 0.83], dream=[0.81, 0.80], classic=[0.7])
+    alone = results(learned=[0.81], atlas=[0.6]).query("draw > 0")
+    alone.loc[alone["draw"] == 3, "dice"] += 0.04
+    both = beside(alone, whole)
+    assert set(both["arm"]) == {"elastic", "learned", "learned-alone"}
+    assert set(both["draw"]) == {1, 2, 3}
+    assert set(both["labelled"]) == {3}
+    found = differences(both, [("learned", "learned-alone"), ("learned-alone", "elastic")])
+    assert found["mean"].to_list() == ["+0.0167", "+0.0233"]
+    assert found["ahead in"].to_list() == ["4 of 6", "6 of 6"]
+    assert set(found["by Student's t"]) == {"-"}  # three draws
+    four = results(learned=[0.81], elastic=[0.80])
+    four.loc[four["draw"] == 3, "dice"] -= 0.02 * (four["arm"] == "learned")
+    row = differences(four, [("learned", "elastic")]).iloc[0]
+    assert row["by Student's t"] == "-0.0109 to +0.0209"  # .005, three times .005 by t(3)
+
+
+def test_a_study_of_labelled_volumes_alone_has_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "real_data", lambda: Path("anywhere"))
+    given = Study("own", "data", (3,), alone="hippocampus").parameters
+    whole = Study("hippocampus", "data", (3,)).parameters
+    assert whole.split.unlabelled_subjects == 30
+    assert given.split.unlabelled_subjects == 0
+    assert given.tuning.folds == 0
+    assert given.training == whole.training
+    assert given.registration == whole.registration
 
 
 @pytest.fixture
