@@ -13,7 +13,7 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,9 +55,9 @@ CACHE = ROOT / "data" / "benchmarks" / "mnist"
 BATCH, RATE, STEPS, TUNING_STEPS = 64, 1e-3, 6000, 1500
 #: Share of warped samples, and shapes drawn per class.
 FRACTION, POOL = 0.8, 1000
-#: Of every six digits of a small set, five teach and one judges while settings are chosen. Up to
-#: `FEW` of a class all of them judge in turn, in so many folds: two of a class alone tie.
-TEACHING, FEW, FOLDS = 5 / 6, 100, 5
+#: While settings are chosen, all digits of a small set judge in turn, in so many folds: fewer tie.
+#: With more than `FEW` of a class, first five of every six teach and one judges; so many go on.
+FOLDS, FEW, TEACHING, FINALISTS = 5, 100, 5 / 6, 4
 AFFINE = AffineWarpConfig(rotation_deg=10.0, log_scale=0.1, shear=0.1, shift_mm=1.5)
 #: What may be chosen: for random warps, alone or on top of dreams, energy (pixels^2) and width
 #: (pixels), for dreams alone the scale; for all, affine maps or none.
@@ -172,42 +172,72 @@ def error_of(model: nn.Module, digits: Digits) -> float:
 
 
 def chosen(per_class: int, train_set: Digits, arm: str, net: str) -> Settings:
-    """Settings of an arm, by the error on digits of the small set that taught nothing."""
+    """Settings of an arm, by the error on digits of the small set that taught nothing.
+
+    All its digits judge in turn, in `FOLDS` folds; of larger sets, only the `FINALISTS` that did
+    best on a sixth of it: more would take hours.
+    """
     if arm not in GRIDS:
         return Settings()
-    file = RESULTS / "mnist_tuning.csv"
-    grids = AFFINE_GRIDS if per_class <= FEW else GRIDS
-    grid = [Settings(tuple(v[:-1]), bool(v[-1])) for v in grids[arm]]
-    for seed, (small, judges) in enumerate(_splits(per_class, train_set)):
-        for settings in grid:
-            key = {"digits": per_class * CLASSES, "arm": arm, "net": net, "seed": seed}
-            key |= {"steps": TUNING_STEPS, "settings": str(settings)}
-            if not _known(file, key):
-                model = train(small.digits, small.warps(arm, settings), net, seed, TUNING_STEPS)
-                _append(file, key | {"error": error_of(model, judges)})
-    table = pd.read_csv(file)
-    own = table[
-        (table["digits"] == per_class * CLASSES)
-        & (table["arm"] == arm)
-        & (table["net"] == net)
-        & (table["steps"] == TUNING_STEPS)
-        & table["settings"].isin([str(settings) for settings in grid])
-    ]
-    best = own.groupby("settings", sort=False)["error"].mean().idxmin()
-    return next(settings for settings in grid if str(settings) == best)
-
-
-def _splits(per_class: int, train_set: Digits) -> Iterator[tuple[SmallSet, Digits]]:
-    """What teaches and what judges, of a small set."""
-    if per_class <= FEW:
-        everything = train_set.first_per_class(per_class)
-        for number in range(FOLDS):
-            teaching, judges = everything.fold(number, FOLDS)
-            yield SmallSet(teaching, f"first_{per_class}_without_{number}_of_{FOLDS}"), judges
-    else:
+    key = {"digits": per_class * CLASSES, "arm": arm, "net": net, "steps": TUNING_STEPS}
+    grid = _grid(per_class, arm)
+    if per_class > FEW:
         count = round(per_class * TEACHING)
         small = SmallSet(train_set.first_per_class(count), f"teaching_{count}")
-        yield small, train_set.first_per_class(per_class - count, skip=count)
+        _judge(key | {"seed": 0}, grid, small, train_set.first_per_class(per_class - count, count))
+        grid = _ranked(key, grid, [0])[:FINALISTS]
+    everything = train_set.first_per_class(per_class)
+    for number, seed in enumerate(_seeds_of_folds(per_class)):
+        teaching, judges = everything.fold(number, FOLDS)
+        small = SmallSet(teaching, f"first_{per_class}_without_{number}_of_{FOLDS}")
+        _judge(key | {"seed": seed}, grid, small, judges)
+    return _ranked(key, grid, _seeds_of_folds(per_class))[0]
+
+
+def settled(digits: int, arm: str, net: str) -> Settings:
+    """What `chosen` came to by what is judged so far; of larger sets, by a sixth if no more is."""
+    if arm not in GRIDS or digits // CLASSES not in PER_CLASS:
+        return Settings()
+    per_class = digits // CLASSES
+    key = {"digits": digits, "arm": arm, "net": net, "steps": TUNING_STEPS}
+    grid, seeds = _grid(per_class, arm), _seeds_of_folds(per_class)
+    if per_class > FEW:
+        grid = _ranked(key, grid, [0])[:FINALISTS]
+    return (_ranked(key, grid, seeds) or grid)[0]
+
+
+def _grid(per_class: int, arm: str) -> list[Settings]:
+    grids = AFFINE_GRIDS if per_class <= FEW else GRIDS
+    return [Settings(tuple(values[:-1]), bool(values[-1])) for values in grids[arm]]
+
+
+def _seeds_of_folds(per_class: int) -> range:
+    """Which mark their rows: of larger sets, the first is that of the sixth that judges before."""
+    first = int(per_class > FEW)
+    return range(first, first + FOLDS)
+
+
+def _judge(key: dict[str, object], grid: list[Settings], small: SmallSet, judges: Digits) -> None:
+    """The errors that are not known yet, into the table."""
+    file, seed = RESULTS / "mnist_tuning.csv", int(str(key["seed"]))
+    for settings in grid:
+        own = key | {"settings": str(settings)}
+        if not _known(file, own):
+            warps = small.warps(str(key["arm"]), settings)
+            model = train(small.digits, warps, str(key["net"]), seed, TUNING_STEPS)
+            _append(file, own | {"error": error_of(model, judges)})
+
+
+def _ranked(key: dict[str, object], grid: list[Settings], seeds: Sequence[int]) -> list[Settings]:
+    """Settings by their mean error over splits, the best first; none if one is not known."""
+    table = pd.read_csv(RESULTS / "mnist_tuning.csv")
+    table = table[_same(table, key) & table["seed"].isin(seeds)]
+    table = table[table["settings"].isin([str(settings) for settings in grid])]
+    if len(table) < len(grid) * len(seeds):
+        return []
+    means = table.groupby("settings", sort=False)["error"].mean().sort_values(kind="stable")
+    named = {str(settings): settings for settings in grid}
+    return [named[name] for name in means.index]
 
 
 def run(
@@ -243,8 +273,9 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     """One row an arm: mean error over seeds with its standard deviation, for every net."""
     rows = []
     newest = results[results["steps"] == STEPS]
-    last = newest.groupby(["digits", "arm", "net"])["settings"].transform("last")
-    newest = newest[newest["settings"] == last]  # settings chosen earlier are another arm
+    keys = newest[["digits", "arm", "net"]].itertuples(index=False, name=None)
+    # settings that are not chosen any more are another arm
+    newest = newest[[str(settled(*key)) for key in keys] == newest["settings"]]
     for (digits, arm), part in newest.groupby(["digits", "arm"], sort=False):
         row: dict[str, object] = {"digits": digits, "arm": arm}
         for net in NETS:
@@ -262,9 +293,14 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 def _known(file: Path, key: dict[str, object]) -> bool:
     if not file.exists():
         return False
-    table = pd.read_csv(file)
-    same = np.logical_and.reduce([table[name].astype(str) == str(v) for name, v in key.items()])
-    return bool(same.any())
+    return bool(_same(pd.read_csv(file), key).any())
+
+
+def _same(table: pd.DataFrame, key: dict[str, object]) -> np.ndarray:
+    same: np.ndarray = np.logical_and.reduce(
+        [table[name].astype(str) == str(value) for name, value in key.items()]
+    )
+    return same
 
 
 def _append(file: Path, row: dict[str, object]) -> None:
