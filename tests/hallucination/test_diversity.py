@@ -9,6 +9,7 @@ import torch
 from dreamorph.hallucination.diversity import (
     _aligned_limit,
     _expected_coverage,
+    _span,
     diversity,
 )
 from tests.hallucination.worlds import make_dreams, make_world, velocities, warps, without_label
@@ -150,6 +151,14 @@ def test_canary_one_source_only_in_all_dreams(world):
 def test_small_pools_are_not_assessable():
     world = make_world(subjects=3, each=1)
     assert diversity(world.evidence, world.config).passed is None
+
+
+def test_small_structures_in_binary_volumes_are_compared(world):
+    """With under half a percent of the voxels both percentiles of the brightness are alike."""
+    images = torch.zeros_like(world.evidence.reals.images)
+    images[:, :, 12, 12:14, 12] = 1
+    assert _span(replace(world.evidence.reals, images=images)) == 1
+    assert _span(replace(world.evidence.reals, images=0 * images)) == 0
 
 
 def test_expected_coverage_by_hand():

@@ -11,7 +11,7 @@ from dreamorph.hallucination.jacobian_envelope import (
     jacobian_envelope,
     log_ratios,
 )
-from tests.hallucination.worlds import make_dreams, velocities
+from tests.hallucination.worlds import make_dreams, make_world, velocities, without_label
 
 
 def moved(world, factor):
@@ -25,6 +25,16 @@ def test_honest_dreams_pass(world):
     found = jacobian_envelope(world.evidence, world.config)
     assert found.passed
     assert 0 < found.threshold < 90
+
+
+def test_honest_dreams_pass_where_a_label_is_rare():
+    """Volumes of a label that 34 of 40 lack are held against those of the six who have it."""
+    rare = without_label(make_world(subjects=40, each=2), 2, 34)
+    assert jacobian_envelope(rare.evidence, rare.config).passed
+    labels = rare.evidence.dreams.labels.clone()
+    labels[:, :, 6:9, 6:9, 6:9] = 2  # out of nothing, in most
+    swollen = rare.with_dreams(replace(rare.evidence.dreams, labels=labels))
+    assert jacobian_envelope(swollen, rare.config).passed is False
 
 
 def test_canary_impossible_growth(world):

@@ -8,7 +8,7 @@ from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
 from dreamorph.hallucination.statistics import fewest_subjects
 
-RULE = "lower end of the subject bootstrap interval > 0 and exact Wilcoxon p < 0.05"
+RULE = "lower end of the subject bootstrap interval > 0 and exact Wilcoxon p < {:g}"
 
 
 @check(
@@ -31,23 +31,24 @@ def baseline_first(evidence: NetEvidence, config: AuditConfig) -> Finding:
         )
         for arm in dict.fromkeys([evidence.arm, *evidence.judged_arms])
     }
+    level = 1 - config.confidence
+    rule = RULE.format(level)
     if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
         nan = float("nan")
         n = min(d.n for d in found.values())
-        return Finding(nan, 0.0, RULE, n, False, "; ".join(problems))
-    level = 1 - config.confidence
+        return Finding(nan, 0.0, rule, n, False, "; ".join(problems))
     needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(1, level))
     worst = min(found.values(), key=lambda one: one.mean)
     if worst.n < needed:
         shown = _describe(found, evidence.metric, False)
         why = f"underpowered: {worst.n} test subjects, {needed} needed; {shown}"
-        return Finding(worst.mean, 0.0, RULE, worst.n, None, why)
+        return Finding(worst.mean, 0.0, rule, worst.n, None, why)
     detail = _describe(found, evidence.metric, True)
     short = [arm for arm, one in found.items() if not (one.low > 0 and one.p < level)]
     if short:
         others = f": {', '.join(short)}" if len(found) > 1 else ""
         detail += f"; not better than plain{others}"
-    return Finding(worst.mean, 0.0, RULE, worst.n, not short, detail)
+    return Finding(worst.mean, 0.0, rule, worst.n, not short, detail)
 
 
 def _describe(found: dict[str, Difference], metric: str, with_p: bool) -> str:

@@ -265,5 +265,8 @@ def _real_limit(values: np.ndarray, pairs: Pairs, subjects: Sequence[str]) -> fl
 
 def _span(reals: Reals) -> float:
     inside = reals.images[reals.masks].double().numpy()
-    low, high = np.percentile(inside, [0.5, 99.5]) if len(inside) else (0.0, 0.0)
-    return float(high - low)
+    if not len(inside):
+        return 0.0
+    low, high = np.percentile(inside, [0.5, 99.5])
+    # a small structure in a binary volume lies beyond both percentiles
+    return float(high - low if high > low else np.ptp(inside))

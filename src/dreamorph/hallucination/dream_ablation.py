@@ -8,7 +8,7 @@ from dreamorph.hallucination.registry import THE_METRIC, check
 from dreamorph.hallucination.result import Finding
 from dreamorph.hallucination.statistics import fewest_subjects, holm
 
-RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 and Holm p < 0.05"
+RULE = "dream - random warps: lower end of the subject bootstrap interval > 0 and Holm p < {:g}"
 
 
 @check(
@@ -31,26 +31,27 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
         arm: paired_difference(judged, arm_results(evidence, arm), evidence.metric, config)
         for arm in others
     }
+    level = 1 - config.confidence
+    rule = RULE.format(level)
     random = found.get(evidence.random_arm)
     if random is None:
         why = f"no arm {evidence.random_arm!r} to compare with"
-        return Finding(float("nan"), 0.0, RULE, 0, False, why)
+        return Finding(float("nan"), 0.0, rule, 0, False, why)
     if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
-        return Finding(float("nan"), 0.0, RULE, random.n, False, "; ".join(problems))
+        return Finding(float("nan"), 0.0, rule, random.n, False, "; ".join(problems))
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
     detail = _describe(found, adjusted, evidence.arm)
-    level = 1 - config.confidence
     needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(len(found), level))
     if random.n < needed:
         why = (
             f"underpowered: {random.n} test subjects, {needed} needed for {len(found)} "
             f"comparisons; {detail}"
         )
-        return Finding(random.mean, 0.0, RULE, random.n, None, why)
+        return Finding(random.mean, 0.0, rule, random.n, None, why)
     better = random.low > 0 and adjusted[evidence.random_arm] < level
     if not better:
         detail += "; not better than random warps"
-    return Finding(random.mean, 0.0, RULE, random.n, better, detail)
+    return Finding(random.mean, 0.0, rule, random.n, better, detail)
 
 
 def _describe(found: dict[str, Difference], adjusted: dict[str, float], judged: str) -> str:

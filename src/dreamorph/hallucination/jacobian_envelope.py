@@ -137,9 +137,14 @@ def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     if reals.n_labels:
         index = dreams.source_index.cpu().numpy()
         source = label_volumes(reals.labels, reals.n_labels)[index]
-        ratios = log_ratios(label_volumes(dreams.labels, reals.n_labels), source)
-        real, ratio_owners = _real_ratios(reals)
-        parts["label volume"] = rates(real, ratio_owners, ratios, percentiles=(2.5, 97.5))
+        volumes = label_volumes(dreams.labels, reals.n_labels)
+        absent = (volumes == 0) & (source == 0)
+        ratios = np.where(absent, np.nan, log_ratios(volumes, source))
+        real, ratio_owners = _real_ratios(reals, absent=np.nan)
+        limits: tuple[float, float] = (2.5, 97.5)
+        parts["label volume"] = rates(
+            real, ratio_owners, ratios, percentiles=limits, excused=absent, whole=True
+        )
     worst = max(parts.values(), key=lambda part: np.nan_to_num(part.dreams - part.bound, nan=9.0))
     detail = _describe(parts, extremes, evidence)
     n_subjects = min(part.n_subjects for part in parts.values())
@@ -160,15 +165,20 @@ def finite_jacobians(pairs: pd.DataFrame) -> pd.DataFrame:
     return table[np.isfinite(values).all(axis=1)]
 
 
-def _real_ratios(reals: Reals) -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Log volume ratios of every ordered pair of cases of different subjects and one class."""
+def _real_ratios(reals: Reals, absent: float = 0.0) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Log volume ratios of every ordered pair of cases of different subjects and one class.
+
+    `absent` stands for a label that both lack. As 0 it would be the commonest ratio of all where a
+    label is rare, and leave no room for those that have it.
+    """
     volumes = label_volumes(reals.labels, reals.n_labels)
     rows: list[np.ndarray] = []
     owners: list[tuple[str, ...]] = []
     for i, subject in enumerate(reals.subjects):
         for j, other in enumerate(reals.subjects):
             if subject != other and reals.classes[i] == reals.classes[j]:
-                rows.append(log_ratios(volumes[i], volumes[j]))
+                neither = (volumes[i] == 0) & (volumes[j] == 0)
+                rows.append(np.where(neither, absent, log_ratios(volumes[i], volumes[j])))
                 owners.append((subject, other))
     return np.array(rows).reshape(len(rows), reals.n_labels), owners
 

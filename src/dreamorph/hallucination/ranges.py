@@ -38,6 +38,7 @@ def outside_rates(
     percentiles: tuple[float | None, float],
     confidence: float,
     excused: np.ndarray | None = None,
+    whole: bool = False,
 ) -> Outside:
     """Compare how often rows have any feature outside the others' percentile range.
 
@@ -50,6 +51,8 @@ def outside_rates(
         percentiles: of the range; no lower one leaves it open below.
         confidence: of the bound; a subject counts as one trial, however many rows it has.
         excused: bool `(m, features)`, features that the dream's own source lacks; None for none.
+        whole: judge a subject by those of its rows alone that have the most features. A pair lacks
+            what either subject lacks, where a dream has all that its source has.
     """
     usable = np.isfinite(real).any(axis=1)
     real, owners = real[usable], [o for o, keep in zip(owners, usable, strict=True) if keep]
@@ -60,7 +63,11 @@ def outside_rates(
         if own.all():
             continue
         limits[subject] = limits_of(real[~own], percentiles)
-        real_rates.append(_any_outside(real[own], limits[subject], np.isnan(real[own])).mean())
+        rows = real[own]
+        if whole:
+            features = np.isfinite(rows).sum(axis=1)
+            rows = rows[features == features.max()]
+        real_rates.append(_any_outside(rows, limits[subject], np.isnan(rows)).mean())
     everyone = limits_of(real, percentiles)
     lacking = np.isnan(dreams) & (False if excused is None else excused)
     flags = [

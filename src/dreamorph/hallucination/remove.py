@@ -5,8 +5,8 @@ painting where the structure is not (sham). What the net then draws in the paint
 Where truly empty volumes exist, false positives must not exceed the 95th percentile found on them,
 within a floor of 10 % and a cap of 20 % of the structure's volume: painting out leaves traces, and
 a net that always draws the structure would else excuse itself. What it draws on those volumes must
-not exceed the cap either. Cropped cohorts have none: the sham places then serve as the empty
-controls, with the same floor.
+not exceed the cap either, however few they are. Cropped cohorts have none or too few: the sham
+places then serve as the empty controls, with the same floor.
 
 Three guards keep the check honest: a net that misses the structure when it is there proves nothing,
 neither does one that the painting itself upsets, nor do fewer subjects than any paired test needs.
@@ -35,7 +35,8 @@ RULE_EMPTY = (
     "mean on those volumes <= cap"
 )
 RULE_SHAM = (
-    "no truly empty volumes: mean <= 95th percentile in sham regions or, if larger, the floor"
+    "too few truly empty volumes: mean <= 95th percentile in sham regions or, if larger, the floor;"
+    " mean on those volumes <= cap"
 )
 
 
@@ -192,20 +193,26 @@ def _bound(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConf
     """From truly empty volumes where there are enough, else from shams; None without either."""
     empty, shams = part["empty"], part["sham"]
     floor, cap = config.remove_floor_share, config.remove_cap_share
-    if empty["subject"].nunique() >= config.min_test_subjects:
+    shares = f"{100 * floor:.0f} and {100 * cap:.0f} % of the structure"
+    details, broken = [], False
+    if len(empty):
         own = _mean_ml(empty)
         broken = not own <= cap * structure_ml
-        detail = f"on {len(empty)} truly empty volumes {own:.3f} mL"
-        detail += f", over the cap of {cap * structure_ml:.3f} mL" if broken else ""
-        rule = f"{RULE_EMPTY}: {100 * floor:.0f} and {100 * cap:.0f} % of the structure"
+        over = f", over the cap of {cap * structure_ml:.3f} mL" if broken else ""
+        many = "s" if len(empty) > 1 else ""
+        details.append(f"on {len(empty)} truly empty volume{many} {own:.3f} mL{over}")
+    if empty["subject"].nunique() >= config.min_test_subjects:
+        rule = f"{RULE_EMPTY}: {shares}"
         threshold = np.clip(_high_ml(empty), floor * structure_ml, cap * structure_ml)
-        return Bound(float(threshold), rule, detail, broken)
-    if not len(shams):
+    elif len(shams):
+        high, rule = _high_ml(shams), f"{RULE_SHAM}: {shares}"
+        threshold = np.maximum(high, floor * structure_ml)
+        details.append(f"sham 95th percentile {high:.3f} mL")
+    elif broken:
+        rule, threshold = f"{RULE_SHAM}: {shares}", floor * structure_ml
+    else:
         return None
-    high = _high_ml(shams)
-    rule = f"{RULE_SHAM} of {100 * floor:.0f} % of the structure"
-    threshold = np.maximum(high, floor * structure_ml)
-    return Bound(float(threshold), rule, f"sham 95th percentile {high:.3f} mL")
+    return Bound(float(threshold), rule, "; ".join(details), broken)
 
 
 def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConfig) -> list[str]:
