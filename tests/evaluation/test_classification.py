@@ -132,12 +132,21 @@ def test_cases_of_a_subject_are_resampled_together():
 
 
 def test_resamplings_without_a_class_are_left_out():
-    """To call all ten well is never right for more than one class of two, whoever is drawn."""
-    table = cases([0] * 9 + [1], two([0.1] * 10))
+    """To call all eleven well is never right for more than one class of two, whoever is drawn."""
+    table = cases([0] * 9 + [1] * 2, two([0.1] * 11))
     found = classification_metrics(table, ["normal", "enlarged"]).set_index("metric")
     row = found.loc["balanced_accuracy"]
     assert (row["lower"], row["value"], row["upper"]) == (0.5, 0.5, 0.5)
     assert found.loc["accuracy", "upper"] == 1
+
+
+def test_a_class_of_one_subject_leaves_accuracy_alone_an_interval():
+    """Whoever is drawn, its recall would be that of the same subject."""
+    table = cases([0] * 9 + [1], two([0.1] * 5 + [0.9] * 4 + [0.1]))
+    found = classification_metrics(table, ["normal", "enlarged"]).set_index("metric")
+    assert found["value"].notna().all()
+    assert found.loc[["auc", "balanced_accuracy"], ["lower", "upper"]].isna().all(axis=None)
+    assert found.loc["accuracy", ["lower", "upper"]].notna().all()
 
 
 def test_one_subject_has_no_interval():

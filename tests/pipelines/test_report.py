@@ -1,7 +1,9 @@
 """What the report's nodes show and what they keep to themselves."""
 
+import torch
+
 from dreamorph.evaluation import EvaluationConfig
-from dreamorph.pipelines.report.nodes import _as_scored, without_paths
+from dreamorph.pipelines.report.nodes import _as_scored, _predictions, without_paths
 
 
 def test_the_report_hides_where_the_cohort_lies() -> None:
@@ -17,3 +19,15 @@ def test_the_report_tells_how_networks_were_scored_whatever_this_run_asks_for() 
     shown = _as_scored(asked, scores)
     assert (shown["views"], shown["tolerance_mm"], shown["seed"]) == (4, 1.0, 5)
     assert _as_scored(asked, {})["views"] == 0
+
+
+def test_predictions_are_those_of_the_first_training_of_the_dream_arm() -> None:
+    def labels(value: int) -> dict[str, dict[str, torch.Tensor]]:
+        return {"labels": {"a": torch.full((2, 2, 2), value)}}
+
+    scores = {
+        "classic-0-x-y": labels(9), "dream-2-x-y": labels(2), "dream-10-x-y": labels(10),
+        "dream+atlas-0-x-y": labels(8),
+    }  # fmt: skip
+    assert (_predictions(scores)["a"] == 2).all()
+    assert _predictions({"classic-0-x-y": labels(9)}) == {}

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -105,6 +106,17 @@ def test_the_worst_cases_are_the_worst(complete: ReportInputs) -> None:
     worst = arms.worst_cases(complete)
     own = complete.cases[complete.cases["arm"] == "dream"].groupby("case")["dice"].mean()
     assert [case for case, _ in worst] == own.nsmallest(3).index.tolist()
+
+
+def test_the_worst_cases_are_those_of_the_training_whose_predictions_are_shown(
+    complete: ReportInputs,
+) -> None:
+    """Another training turns the order round."""
+    first = complete.cases[complete.cases["seed"] == complete.cases["seed"].min()]
+    other = first.assign(seed=first["seed"].max() + 1, dice=1 - first["dice"])
+    both = replace(complete, cases=pd.concat([first, other]))
+    assert arms.worst_cases(both) == arms.worst_cases(replace(complete, cases=first))
+    assert len(arms.worst_cases(both)) == 3
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def classification_metrics(
     """AUC, balanced accuracy and accuracy of each arm, with percentile intervals.
 
     Subjects are resampled with all their cases, since these are not independent. AUC and balanced
-    accuracy are not defined in a resampling that lacks a class of the table, which is left out.
+    accuracy are not defined in a resampling that lacks a class of the table, which is left out; a
+    class of one subject would then never vary, and leaves them without an interval.
 
     Args:
         case_table: as `evaluate_classification` gives it. Each seed of an arm is scored for itself
@@ -75,6 +76,8 @@ def classification_metrics(
         answers = [own.sort_index().to_numpy() for own in seeds]
         every = _resamples(merged["subject"].to_numpy(), rng)
         whole = [d for d in every if len(np.unique(true[d])) == len(np.unique(true))]
+        if merged.groupby("class")["subject"].nunique().min() < 2:
+            whole = []
         for name, metric in _METRICS.items():
             draws = every if name == "accuracy" else whole
             values = np.array(

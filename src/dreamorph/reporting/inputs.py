@@ -59,8 +59,8 @@ class ReportInputs:
             `simulation.ModeRecovery`; either may be the record itself.
         parameters: of the run, nested.
         earlier: groups of them whose steps were left to earlier runs.
-        predictions: label maps `(D, H, W)` of the dream arm on the common grid by case, from which
-            the worst cases are drawn.
+        predictions: label maps `(D, H, W)` of the dream arm's first training, on the common grid,
+            by case, from which the worst cases are drawn.
     """
 
     study: str

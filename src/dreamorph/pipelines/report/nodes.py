@@ -217,9 +217,6 @@ def _history(arms: Items) -> pd.DataFrame:
 
 
 def _predictions(scores: Items) -> dict[str, torch.Tensor]:
-    """Label maps of the dream arm by case."""
-    found: dict[str, torch.Tensor] = {}
-    for key in scores:
-        if key.startswith("dream-"):
-            found |= scores[key]["labels"]
-    return found
+    """Label maps of the dream arm's first training by case."""
+    keys = {int(key.split("-")[1]): key for key in scores if key.startswith("dream-")}
+    return dict(scores[keys[min(keys)]]["labels"]) if keys else {}

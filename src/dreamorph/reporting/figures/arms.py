@@ -101,11 +101,15 @@ def curves(inputs: ReportInputs) -> Figure | str:
 
 
 def worst_cases(inputs: ReportInputs) -> list[tuple[str, float]]:
-    """Test cases that the dream arm segments worst, with their mean Dice; worst first."""
+    """Test cases that the dream arm segments worst, with their mean Dice; worst first.
+
+    By its first training, whose predictions the report has.
+    """
     if inputs.task != "segmentation" or not inputs.predictions or "dice" not in inputs.cases:
         return []
     own = inputs.cases[inputs.cases["arm"] == "dream"]
-    means = own.groupby("case")["dice"].mean().dropna().sort_values()
+    first = own[own["seed"] == own["seed"].min()]
+    means = first.groupby("case")["dice"].mean().dropna().sort_values()
     known = [c for c in means.index if c in inputs.predictions and c in inputs.cohort.cases]
     return [(str(case), float(means[case])) for case in known[:_WORST]]
 

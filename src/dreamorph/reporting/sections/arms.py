@@ -38,6 +38,7 @@ _SCORES_CAPTION = {
 def build(inputs: ReportInputs) -> dict[str, Any]:
     """Scores, differences, training curves and worst cases."""
     best = best_baseline(inputs)
+    first = ", of its first training" if inputs.n_seeds > 1 else ""
     return {
         "scores": picture(
             figures.scores(inputs),
@@ -73,8 +74,8 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             "worst_cases",
             "The test cases that the dream arm segments worst, with reference and predicted"
             " outlines",
-            "The worst test cases of the dream arm: reference outlines in colour, the prediction"
-            " white and dotted.",
+            f"The worst test cases of the dream arm{first}: reference outlines in colour, the"
+            " prediction white and dotted.",
         )
         if inputs.task == "segmentation"
         else None,
