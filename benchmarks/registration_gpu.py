@@ -5,8 +5,9 @@
 
 The hippocampus pairs of `benchmarks.registration`, as they are and brought to 128^3, repeated until
 a batch is full, all from one affine map of ours. FireANTs runs beside ours where it is installed.
-Where there is no GPU the command says so in one line. The second command prints what a batch of so
-many pairs spends its time on.
+Every row is in benchmarks/results/registration_gpu.csv as soon as it is measured, in place of those
+of an earlier call. Where there is no GPU the command says so in one line. The second command prints
+what a batch of so many pairs spends its time on.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,8 +24,10 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
 
-from benchmarks.cohorts import Pairing, Side, load_pairs
+from benchmarks.cohorts import ROOT, Pairing, Side, load_pairs
 from benchmarks.measures import dice, folded_share
 from benchmarks.registration import PAGE, as_markdown, write_section
 from benchmarks.tools import fireants_images, fireants_points
@@ -41,6 +45,7 @@ from dreamorph.spatial import (
 )
 from dreamorph.spatial.transform import argmax_labels, one_hot
 
+RESULTS = ROOT / "benchmarks" / "results" / "registration_gpu.csv"
 LARGE = (128, 128, 128)
 #: Pairs at once, at the native size and at 128^3.
 BATCHES, LARGE_BATCHES = (1, 8, 64, 256), (1, 4, 16)
@@ -103,6 +108,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.write(as_markdown(operations(batch, RegistrationConfig(affine=None))) + "\n")
         return
     bandwidth, arithmetic = memory_bandwidth(), arithmetic_rate()
+    asked = " ".join(sys.argv[1:] if arguments is None else arguments)
+    head = (
+        f"`python -m benchmarks.registration_gpu {asked}`, {date.today()};"
+        f" {torch.cuda.get_device_name()}, torch {torch.__version__}, {_peer()}; a copy moves"
+        f" {bandwidth / 1e12:.2f} TB/s, a float32 matrix product does {arithmetic / 1e12:.0f}"
+        " TFLOP/s.\n\n"
+    )
+    sys.stderr.write(head)
     rows = []
     wanted = (options.batches, options.large_batches)
     for pairs, batches in zip(sizes(found), wanted, strict=True):
@@ -110,13 +123,9 @@ def main(arguments: list[str] | None = None) -> None:
             for row in measured(batch, bandwidth, arithmetic):
                 sys.stderr.write(f"{row}\n")
                 rows.append(row)
-    text = (
-        f"`python -m benchmarks.registration_gpu`; {torch.cuda.get_device_name()}, torch"
-        f" {torch.__version__}, {_peer()}; a copy moves {bandwidth / 1e12:.2f} TB/s, a float32"
-        f" matrix product does {arithmetic / 1e12:.0f} TFLOP/s.\n\n"
-        + as_markdown(pd.DataFrame(rows).fillna("-"))
-        + "\n"
-    )
+                RESULTS.parent.mkdir(exist_ok=True)
+                pd.DataFrame(rows).to_csv(RESULTS, index=False)
+    text = f"{head}{as_markdown(pd.DataFrame(rows).fillna('-'))}\n"
     sys.stdout.write(text)
     if options.write:
         write_section(PAGE, "gpu", text)
@@ -178,7 +187,7 @@ def measured(batch: Batch, bandwidth: float, arithmetic: float) -> Iterator[dict
         for iterations in ITERATIONS:
             name = f"FireANTs greedy {'x'.join(map(str, iterations))}"
             tools[name] = partial(fireants, batch, iterations)
-    batch.volumes  # noqa: B018 - on the device before anything is counted
+    batch.volumes, batch.prepared  # noqa: B018 - on the device before anything is counted
     for name, prepare in tools.items():
         row: dict[str, object] = {
             "grid": "x".join(map(str, batch.pairs.fixed.images.shape[2:])),
@@ -229,15 +238,18 @@ def unrecorded(batch: Batch, config: RegistrationConfig) -> torch.Tensor:
 
 
 def operations(batch: Batch, config: RegistrationConfig) -> pd.DataFrame:
-    """What the second of two registrations, no step recorded, spends its device's time on."""
+    """What the second of two registrations, no step recorded, spends its device's time on.
+
+    On a GPU these are its programs, ours among them, by their own names.
+    """
     unrecorded(batch, config)
     with torch.profiler.profile() as seen:
         unrecorded(batch, config)
     on_gpu = batch.volumes[0].is_cuda
+    events = [event for event in seen.key_averages() if _counts(event, on_gpu)]
     spent = {
         event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total, event)
-        for event in seen.key_averages()
-        if event.key.startswith("aten::")
+        for event in events
     }
     total = sum(time for time, _ in spent.values())
     rows = [
@@ -245,6 +257,13 @@ def operations(batch: Batch, config: RegistrationConfig) -> pd.DataFrame:
         for name, (time, event) in sorted(spent.items(), key=lambda item: -item[1][0])
     ]
     return pd.DataFrame(rows).head(LISTED)
+
+
+def _counts(event: FunctionEventAvg, on_gpu: bool) -> bool:
+    """Whether it is a program of the GPU, or an operation on the CPU that is none of our names."""
+    if on_gpu:
+        return bool(event.device_type != DeviceType.CPU)
+    return event.key.startswith("aten::")
 
 
 def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Tensor]:
@@ -260,12 +279,12 @@ def fireants(batch: Batch, iterations: tuple[int, ...]) -> Callable[[], torch.Te
 def timed(prepare: Callable[[], Work]) -> tuple[float, int, torch.Tensor]:
     """Seconds of the fastest of several runs after one to warm up, peak of memory, last result.
 
-    The memory is that which is taken on top of what lay on the device before.
+    The memory is that which is taken on top of what lay ready on the device.
     """
     gc.collect()
     torch.cuda.empty_cache()
-    before = torch.cuda.memory_allocated()
     work = prepare()
+    before = torch.cuda.memory_allocated()
     best, found = float("inf"), work()
     for _ in range(REPEATS):
         del found

@@ -1,12 +1,16 @@
 """One judge for every tool: what it says of maps that are known."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
 
 from benchmarks import registration_gpu
 from benchmarks.cohorts import Pairing, Side
 from benchmarks.measures import judge
-from benchmarks.registration_gpu import Batch, floor, judged, operations, ours
+from benchmarks.registration_gpu import Batch, Work, _counts, floor, judged, operations, ours
 from benchmarks.tools import Outcome, grid_of
 from dreamorph.registration import RegistrationConfig, VelocityConfig
 from dreamorph.spatial import identity_affine
@@ -72,3 +76,49 @@ def test_what_is_timed_on_a_gpu_registers_and_is_judged(
     assert list(shares) == sorted(shares, reverse=True)
     assert shares.sum() == pytest.approx(100, abs=0.05 * len(shares))  # each is rounded
     assert "aten::grid_sampler_3d" in set(listed["operation"])
+
+
+def test_on_a_gpu_its_programs_are_listed_whatever_their_names() -> None:
+    """Not the operations that start them, or each would count twice."""
+
+    def event(key: str, device: DeviceType) -> FunctionEventAvg:
+        one = FunctionEventAvg()
+        one.key, one.device_type = key, device
+        return one
+
+    triton = event("_lncc_kernel", DeviceType.CUDA)
+    operation = event("aten::mul", DeviceType.CPU)
+    assert [_counts(one, on_gpu=True) for one in (triton, operation)] == [True, False]
+    assert [_counts(one, on_gpu=False) for one in (triton, operation)] == [False, True]
+
+
+def test_every_tool_of_the_gpu_benchmark_has_a_row(
+    pairs: Pairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is run once, here on the CPU; one whose memory does not suffice says so."""
+    monkeypatch.setattr(registration_gpu, "DEVICE", "cpu")
+    monkeypatch.setattr(registration_gpu, "find_spec", lambda _: None)
+    monkeypatch.setattr(registration_gpu, "PRESETS", ("fast",))
+    calls: list[int] = []
+
+    def timed(prepare: Callable[[], Work]) -> tuple[float, int, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("full")
+        return 0.5, 10**9, prepare()()
+
+    monkeypatch.setattr(registration_gpu, "timed", timed)
+    affine = identity_affine(2, 3)
+    affine[:, 0, 3] = SHIFT * SPACING[0]
+    rows = list(registration_gpu.measured(Batch(pairs, [0, 0], affine), 1e12, 1e13))
+    assert [row["tool"] for row in rows] == [
+        "dreamorph fast, deformable step",
+        "dreamorph default, deformable step, no step recorded",
+        "dreamorph default, affine step too",
+    ]
+    assert rows[0]["pairs/s"] == "4.0"
+    assert rows[0]["peak memory, GB"] == "1.00"
+    assert float(str(rows[0]["time over floor"])) > 0
+    assert rows[1]["pairs/s"] == "out of memory"
+    assert "Dice" not in rows[1]
+    assert float(str(rows[2]["Dice"])) > 0.8
