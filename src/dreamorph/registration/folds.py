@@ -18,10 +18,12 @@ REACH = 2
 
 
 def without_folds(transform: SpatialTransform) -> SpatialTransform:
-    """The maps, velocities smoothed around every fold until there is none on the grid.
+    """The maps, velocities smoothed around every fold until there is none on either grid.
 
-    A map that does not fold stays as it is. One that smoothing does not mend is halved until it
-    does not fold: with affine parts that keep orientation, that ends.
+    Neither the map nor its inverse then folds; of exact maps one would follow from the other, on
+    voxels it does not. A map that does not fold, either way, stays as it is. One that smoothing
+    does not mend is halved until it does not fold: with affine parts that keep orientation, that
+    ends.
 
     Raises:
         RegistrationError: a velocity is not finite.
@@ -35,7 +37,7 @@ def without_folds(transform: SpatialTransform) -> SpatialTransform:
     rows = torch.arange(len(transform), device=transform.velocity.device)
     turn = 0
     while True:
-        folded = transform[rows].folded()
+        folded = _either_way(transform[rows])
         some = folded.flatten(1).any(dim=1)
         rows, folded = rows[some], folded[some]
         if len(rows) == 0:
@@ -44,6 +46,23 @@ def without_folds(transform: SpatialTransform) -> SpatialTransform:
         velocity[rows] = _mended(velocity[rows], folded, turn)
         transform = replace(transform, velocity=velocity)
         turn += 1
+
+
+def _either_way(transform: SpatialTransform) -> torch.Tensor:
+    """Voxels of the velocity's frame where the maps or their inverses fold, bool `(B, *shape)`."""
+    there, back = transform.folded(), transform.inverse().folded()
+    if not bool(back.any()):
+        return there
+    ndim = len(transform.shape)
+    widen = functional.max_pool2d if ndim == 2 else functional.max_pool3d
+    # wider by a voxel, so that none is lost between voxels of the other grid
+    wide = widen(back[:, None].float(), 3, stride=1, padding=1)
+    eye = torch.eye(ndim + 1).to(transform.post).expand_as(transform.post)
+    brought = replace(transform, pre=eye, velocity=None).warp(wide)[:, 0] > 0
+    # an affine part may take a fold off this grid: anything near is better than nothing
+    lost = ~brought.flatten(1).any(dim=1) & back.flatten(1).any(dim=1)
+    brought[lost] |= back[lost]
+    return there | brought
 
 
 def _mended(velocity: torch.Tensor, folded: torch.Tensor, turn: int) -> torch.Tensor:
