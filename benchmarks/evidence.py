@@ -103,7 +103,7 @@ class Study:
     def parameters(self) -> Parameters:
         """The parameters of its preset, on its data."""
         path = str((real_data() / self.source).resolve())
-        changes = {"split": {"unlabelled_subjects": 0}, "tuning": {"folds": 0}}
+        changes = {"tuning": {"folds": 0}}
         return draws.read_parameters(
             ROOT, self.alone or self.name, cohort={"path": path}, **changes if self.alone else {}
         )
@@ -152,7 +152,7 @@ class Progress:
         change = {"steps": options.steps, "progress": False}
         training = study.parameters.training.model_copy(update=change)
         self.given = study.parameters.model_copy(update={"training": training})
-        self.shop = Workshop(self.given, WORK / study.name, study.classes)
+        self.shop = Workshop(self.given, WORK / study.name, study.classes, bool(study.alone))
         tuned, trained = self._of(study.tuning, TUNING), self._of(study.results, KEYS)
         self.done = {Piece("tune", *key) for key in _keys(tuned, "fold")}
         self.done |= {Piece("train", *key[:-1], 0, key[-1]) for key in _keys(trained, "seed")}

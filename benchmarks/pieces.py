@@ -35,11 +35,14 @@ class Piece(NamedTuple):
 class Workshop:
     """Does pieces; what prepares a draw is kept in a folder.
 
-    `classes` says that classes are learned, not labels.
+    `classes` says that classes are learned, not labels; `alone`, that draws have no unlabelled
+    volumes, and the same labelled ones and test subjects as with them.
     """
 
-    def __init__(self, given: Parameters, folder: Path, classes: bool = False) -> None:
-        self.given, self.folder, self.classes = given, folder, classes
+    def __init__(
+        self, given: Parameters, folder: Path, classes: bool = False, alone: bool = False
+    ) -> None:
+        self.given, self.folder, self.classes, self.alone = given, folder, classes, alone
         known = fingerprint(
             given.registration, given.pairing, given.prior, given.dreaming,
             given.audit.of_the_gate(), given.tuning.folds, given.tuning.pool, given.tuning.seed,
@@ -94,7 +97,7 @@ class Workshop:
         if self.classes:
             return draws.cohort_of_classes(self.given, labelled, draw)
         table = self.everyone.table[["case", "subject", "split"]]
-        unlabelled = self.given.split.unlabelled_subjects or 0
+        unlabelled = 0 if self.alone else self.given.split.unlabelled_subjects or 0
         return draws.draw_of(self.everyone, draws.manifest(table, labelled, draw, unlabelled))
 
     def _prepared(self, labelled: int, draw: int) -> draws.Prepared:
@@ -117,7 +120,7 @@ class Processes:
 
     def __init__(self, shop: Workshop, count: int) -> None:
         self.count = count
-        given = shop.given, shop.folder, shop.classes
+        given = shop.given, shop.folder, shop.classes, shop.alone
         self.pool = ProcessPoolExecutor(
             count, get_context("spawn"), initializer=_open, initargs=given
         )
@@ -152,8 +155,8 @@ class Processes:
 _workshops: list[Workshop] = []
 
 
-def _open(given: Parameters, folder: Path, classes: bool) -> None:
-    _workshops.append(Workshop(given, folder, classes))
+def _open(given: Parameters, folder: Path, classes: bool, alone: bool) -> None:
+    _workshops.append(Workshop(given, folder, classes, alone))
 
 
 def _work(piece: Piece) -> tuple[Piece, pd.DataFrame]:
