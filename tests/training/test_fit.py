@@ -1,5 +1,6 @@
 import logging
 import signal
+import threading
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from dreamorph.training import (
 )
 from dreamorph.training.checkpoints import newest_intact
 from dreamorph.training.convolution import QuickConv3d
+from dreamorph.training.seeding import alone_with_the_generators, seeded
 from tests.training.fakes import FakeWarps, classification, segmentation
 
 QUICK = TrainingConfig(
@@ -87,6 +89,58 @@ def test_arms_trained_side_by_side_are_those_trained_alone(uninterrupted, tmp_pa
     assert same(uninterrupted, together[0])
     assert same(together[1], train_arm(plain, segmentation(), QUICK, 1))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_starts_leaves_the_weights_of_others_alone(monkeypatch):
+    """Lightning keeps the global generators when it starts and sets them back a moment later."""
+    plain = QUICK.model_copy(update={"dropout": 0.0})
+    set_back, others, drawn = torch.set_rng_state, [], []
+
+    def draw(reached: threading.Event, let_go: threading.Event) -> None:
+        with seeded(5):
+            drawn.append(torch.rand(3))
+            reached.set()
+            let_go.wait(10)
+            drawn.append(torch.rand(3))
+
+    def set_while_another_draws(state: torch.Tensor) -> None:
+        if threading.current_thread() in others:
+            return set_back(state)
+        reached, let_go = threading.Event(), threading.Event()
+        others.append(threading.Thread(target=draw, args=(reached, let_go)))
+        others[-1].start()
+        reached.wait(0.1)
+        set_back(state)
+        let_go.set()
+
+    monkeypatch.setattr(torch, "set_rng_state", set_while_another_draws)
+    train_arm(ARM, segmentation(), plain, seed=1)
+    for other in others:
+        other.join()
+    monkeypatch.undo()
+    with seeded(5):
+        expected = [torch.rand(3), torch.rand(3)]
+    assert others
+    assert all(torch.equal(a, b) for a, b in zip(drawn, expected * len(others), strict=True))
+
+
+def test_a_training_that_fails_to_start_does_not_keep_others_waiting(monkeypatch):
+    def fail(*_args) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(torch.nn.Module, "zero_grad", fail)
+    with pytest.raises(RuntimeError, match="no room"):
+        train_arm(ARM, segmentation(), QUICK, seed=1)
+    inside = threading.Event()
+
+    def enter() -> None:
+        with alone_with_the_generators():
+            inside.set()
+
+    other = threading.Thread(target=enter, daemon=True)
+    other.start()
+    other.join(10)
+    assert inside.is_set()
 
 
 def test_a_finished_network_survives_a_kill_before_it_is_kept(uninterrupted, tmp_path):

@@ -23,12 +23,19 @@ def generator_for(*purpose: str | int) -> torch.Generator:
 
 
 @contextmanager
+def alone_with_the_generators() -> Iterator[None]:
+    """Keep other threads away from torch's global generators; for code that keeps or sets them."""
+    with _global_generators:
+        yield
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators for code that knows no other, and restore them after.
 
     Initial weights and dropout can draw from nothing else. One thread at a time gets in.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with _global_generators, torch.random.fork_rng(devices=devices):
+    with alone_with_the_generators(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

@@ -6,6 +6,7 @@ load as all the rest of the package.
 
 import logging
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -17,6 +18,7 @@ from dreamorph.training.config import TrainingConfig
 from dreamorph.training.data import step_loader
 from dreamorph.training.module import LEARNERS, Learner
 from dreamorph.training.progress import StepBar
+from dreamorph.training.seeding import alone_with_the_generators
 
 __all__ = ["LEARNERS", "fit"]
 
@@ -33,7 +35,8 @@ def fit(learner: Learner, title: str, device: torch.device, folder: Path | None)
         folder: of the checkpoints; None for none.
     """
     config = learner.config
-    callbacks: list[pl.Callback] = []
+    start = _StartsAlone()
+    callbacks: list[pl.Callback] = [start]
     resume = None
     if folder is not None:
         epochs = -(-config.checkpoint_every // config.epoch_steps)
@@ -57,7 +60,25 @@ def fit(learner: Learner, title: str, device: torch.device, folder: Path | None)
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    _run(trainer, learner, step_loader(config.steps), resume)
+    with start.ended:
+        _run(trainer, learner, step_loader(config.steps), resume)
+
+
+class _StartsAlone(pl.Callback):
+    """Keeps other threads from torch's global generators until the first step.
+
+    Lightning notes their state when a training starts and sets it back a moment later. A network
+    that another thread builds just then would begin with other weights.
+    """
+
+    def __init__(self) -> None:
+        self.ended = ExitStack()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ended.enter_context(alone_with_the_generators())
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ended.close()
 
 
 def _run(
