@@ -12,15 +12,20 @@ from scipy import stats
 
 #: Ends the names of arms that learn from labelled volumes alone.
 ALONE = "-alone"
+#: Ends the names of arms whose warps are twice as strong.
+STRONG = "-strong"
 ARMS = (
-    "none", "classic", "elastic", "learned", "learned-alone", "dream", "dream-alone", "gated",
-    "atlas", "elastic+atlas", "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
+    "none", "classic", "elastic", "elastic-strong", "learned", "learned-strong", "learned-alone",
+    "dream", "dream-alone", "gated", "atlas",
+    "elastic+atlas", "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
 )  # fmt: skip
 NAMES = {
     "atlas": "multi-atlas fusion",
     "shape_features": "plain classifier on shape features",
     "elastic": "random warps",
     "learned": "warps in learned directions",
+    "elastic-strong": "random warps, twice as strong",
+    "learned-strong": "learned directions, twice as strong",
     "learned-alone": "learned directions, of labelled volumes alone",
     "dream": "dreams",
     "dream-alone": "dreams, of labelled volumes alone",

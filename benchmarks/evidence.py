@@ -12,16 +12,26 @@ from those of the results that are kept stop it.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmarks import draws
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import ALONE, MEASURES, RANDOM, differences, draw_curves, summary, worth
+from benchmarks.curves import (
+    ALONE,
+    MEASURES,
+    RANDOM,
+    STRONG,
+    differences,
+    draw_curves,
+    summary,
+    worth,
+)
 from benchmarks.pieces import Piece, Processes, Workshop
 from benchmarks.registration import as_markdown, write_section
 from benchmarks.settings import check_settings
@@ -43,18 +53,34 @@ TUNING = ["labelled", "draw", "steps", *COLUMNS]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Another study, whose draws these are and whose networks stand beside these; nothing is tuned.
+
+    Attributes:
+        study: its name, and that of the preset.
+        ending: of the names of arms trained here.
+        alone: whether draws have no unlabelled volumes here.
+        changes: of parameters, by group.
+    """
+
+    study: str
+    ending: str
+    alone: bool = False
+    changes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Study:
     """Draws of a data set.
 
     Attributes:
-        name: of its preset, if it is not `alone`.
+        name: of its preset, if it is not `beside` another one.
         source: its folder or file among the real data.
         labelled: numbers of labelled volumes.
         measures: columns of its results; the first one counts.
         counts: number and name of the label that counts; all where there is none.
         arms: trained in it.
-        alone: the study whose draws these are, here without their unlabelled volumes; its own
-            networks stand beside these, and nothing is tuned again.
+        beside: the study whose draws these are, learned from in another way.
     """
 
     name: str
@@ -63,7 +89,12 @@ class Study:
     measures: tuple[str, ...] = ("dice",)
     counts: tuple[int, str] | None = None
     arms: tuple[ArmName, ...] = TRAINED
-    alone: str = ""
+    beside: Beside | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether draws have no unlabelled volumes."""
+        return self.beside is not None and self.beside.alone
 
     @property
     def results(self) -> Path:
@@ -103,10 +134,10 @@ class Study:
     def parameters(self) -> Parameters:
         """The parameters of its preset, on its data."""
         path = str((real_data() / self.source).resolve())
-        changes = {"tuning": {"folds": 0}}
-        return draws.read_parameters(
-            ROOT, self.alone or self.name, cohort={"path": path}, **changes if self.alone else {}
-        )
+        preset, changes = self.name, {}
+        if self.beside is not None:
+            preset, changes = self.beside.study, {"tuning": {"folds": 0}, **self.beside.changes}
+        return draws.read_parameters(ROOT, preset, cohort={"path": path}, **changes)
 
     def arms_of(self, labelled: int) -> list[ArmName]:
         """The arms that can be trained with as many labelled volumes."""
@@ -124,7 +155,14 @@ STUDIES = {
             "Task04_Hippocampus",
             (3,),
             arms=("learned", "dream"),
-            alone="hippocampus",
+            beside=Beside("hippocampus", ALONE, alone=True),
+        ),
+        Study(
+            "hippocampus_strong",
+            "Task04_Hippocampus",
+            (3, 5),
+            arms=("elastic", "learned"),
+            beside=Beside("hippocampus", STRONG, changes={"elastic_warps": {"energy": 8.0}}),
         ),
         Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
     )
@@ -152,7 +190,7 @@ class Progress:
         change = {"steps": options.steps, "progress": False}
         training = study.parameters.training.model_copy(update=change)
         self.given = study.parameters.model_copy(update={"training": training})
-        self.shop = Workshop(self.given, WORK / study.name, study.classes, bool(study.alone))
+        self.shop = Workshop(self.given, WORK / study.name, study.classes, study.alone)
         tuned, trained = self._of(study.tuning, TUNING), self._of(study.results, KEYS)
         self.done = {Piece("tune", *key) for key in _keys(tuned, "fold")}
         self.done |= {Piece("train", *key[:-1], 0, key[-1]) for key in _keys(trained, "seed")}
@@ -264,9 +302,8 @@ def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> I
         for measure in study.measures:
             yield f"\nMean {MEASURES[measure]} of the test subjects:\n\n"
             yield as_markdown(summary(results, measure)) + "\n"
-    if study.alone:
-        pairs = [(arm, f"{arm}{ALONE}") for arm in study.arms]
-        pairs += [(other, RANDOM) for _, other in pairs]
+    if study.beside is not None:
+        pairs = compared(study.arms, study.beside.ending)
         yield f"\n{as_markdown(differences(results, pairs, study.measures[0]))}\n"
         return
     for arm in ("dream", "learned", "gated"):
@@ -274,13 +311,21 @@ def _text(study: Study, results: pd.DataFrame, options: argparse.Namespace) -> I
             yield f"\n{as_markdown(worth(results, arm, study.measures[0]))}\n"
 
 
-def beside(alone: pd.DataFrame, whole: pd.DataFrame) -> pd.DataFrame:
-    """Networks that learn without unlabelled volumes, renamed, and those of the same draws with."""
-    trained = alone[alone["arm"].isin(TRAINED)]
+def compared(arms: Sequence[str], ending: str) -> list[tuple[str, str]]:
+    """Pairs of arms: as they are and with the ending; then all against all random warps."""
+    pairs = [(arm, f"{arm}{ending}") for arm in arms]
+    rivals = pairs[arms.index(RANDOM)] if RANDOM in arms else (RANDOM,)
+    shown = [arm for pair in pairs for arm in pair if arm not in rivals]
+    return pairs + [(arm, rival) for arm in shown for rival in rivals]
+
+
+def beside(own: pd.DataFrame, whole: pd.DataFrame, ending: str) -> pd.DataFrame:
+    """Networks of a study, renamed, and those of the same draws that they stand beside."""
+    trained = own[own["arm"].isin(TRAINED)]
     draws = trained[["labelled", "draw"]].drop_duplicates()
     shown = whole[whole["arm"].isin({RANDOM, *trained["arm"]})]
-    own = trained.assign(arm=trained["arm"] + ALONE)
-    return pd.concat([shown.merge(draws, on=["labelled", "draw"]), own], ignore_index=True)
+    renamed = trained.assign(arm=trained["arm"] + ending)
+    return pd.concat([shown.merge(draws, on=["labelled", "draw"]), renamed], ignore_index=True)
 
 
 def _numbers(text: str) -> Sequence[int]:
@@ -314,12 +359,13 @@ def main(arguments: list[str] | None = None) -> None:
     results = progress.scores()
     if results.empty:
         raise SystemExit("no draw is finished")
-    if study.alone:
-        results = beside(results, Progress(STUDIES[study.alone], options).scores())
+    if study.beside is not None:
+        whole = Progress(STUDIES[study.beside.study], options).scores()
+        results = beside(results, whole, study.beside.ending)
     text = "".join(_text(study, results, options))
     sys.stdout.write(text)
     if options.write:
-        if not study.alone:
+        if study.beside is None:
             draw_curves(study.counted(results), study.measures[0], study.picture)
         write_section(PAGE, study.name, text)
 

@@ -11,7 +11,18 @@ import pytest
 
 from benchmarks import draws, evidence
 from benchmarks.cohorts import ROOT, real_data
-from benchmarks.curves import bootstrapped, differences, of_common_draws, per_draw, summary, worth
+from benchmarks.curves import (
+    ALONE,
+    ARMS,
+    NAMES,
+    STRONG,
+    bootstrapped,
+    differences,
+    of_common_draws,
+    per_draw,
+    summary,
+    worth,
+)
 from benchmarks.draws import draw_of, manifest, read_parameters, whole_cohort
 from benchmarks.evidence import (
     STUDIES,
@@ -19,6 +30,7 @@ from benchmarks.evidence import (
     Study,
     add,
     beside,
+    compared,
 )
 from benchmarks.pieces import Piece, Workshop
 from benchmarks.settings import check_settings
@@ -196,7 +208,7 @@ def test_networks_without_unlabelled_volumes_stand_beside_those_with_of_the_same
     whole = results(elastic=[0.80, 0.82], learned=[0.84, 0.83], dream=[0.81, 0.80], classic=[0.7])
     alone = results(learned=[0.81], atlas=[0.6]).query("draw > 0")
     alone.loc[alone["draw"] == 3, "dice"] += 0.04
-    both = beside(alone, whole)
+    both = beside(alone, whole, ALONE)
     assert set(both["arm"]) == {"elastic", "learned", "learned-alone"}
     assert set(both["draw"]) == {1, 2, 3}
     assert set(both["labelled"]) == {3}
@@ -208,6 +220,28 @@ def test_networks_without_unlabelled_volumes_stand_beside_those_with_of_the_same
     four.loc[four["draw"] == 3, "dice"] -= 0.02 * (four["arm"] == "learned")
     row = differences(four, [("learned", "elastic")]).iloc[0]
     assert row["by Student's t"] == "-0.0109 to +0.0209"  # .005, three times .005 by t(3)
+
+
+def test_arms_of_another_strength_are_held_against_random_warps_of_both() -> None:
+    pairs = compared(("elastic", "learned"), STRONG)
+    assert pairs[:2] == [("elastic", "elastic-strong"), ("learned", "learned-strong")]
+    assert set(pairs[2:]) == {
+        (arm, rival)
+        for arm in ("learned", "learned-strong")
+        for rival in ("elastic", "elastic-strong")
+    }
+    assert ("dream-alone", "elastic") in compared(("learned", "dream"), ALONE)
+    names = {name for pair in pairs for name in pair}
+    assert names <= set(ARMS)
+    assert {name for name in names if "strong" in name} <= set(NAMES)
+
+
+@pytest.mark.skipif(not real_data().exists(), reason="the real data sets are not on this machine")
+def test_a_study_of_stronger_warps_differs_in_their_strength_alone() -> None:
+    strong, whole = (STUDIES[name].parameters for name in ("hippocampus_strong", "hippocampus"))
+    assert strong.elastic_warps.energy == 2 * whole.elastic_warps.energy
+    same = {"elastic_warps": whole.elastic_warps, "tuning": whole.tuning}
+    assert strong.model_copy(update=same) == whole
 
 
 @pytest.mark.skipif(not real_data().exists(), reason="the real data sets are not on this machine")
