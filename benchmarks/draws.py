@@ -111,9 +111,9 @@ class Prepared:
 def arms_of_folds(path: Path) -> list[set[ArmName]]:
     """What the networks of each fold can be shown, by the file that `Prepared.save` wrote."""
     folds = torch.load(path, weights_only=False)["folds"]
-    warped: set[ArmName] = {"elastic", "learned"}
+    without: set[ArmName] = {"classic", "elastic", "learned"}
     return [
-        set() if prior is None else warped | {"dream"} if recipes else warped
+        set() if prior is None else without | {"dream"} if recipes else without
         for _, prior, recipes in folds
     ]
 

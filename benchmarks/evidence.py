@@ -32,7 +32,7 @@ from benchmarks.curves import (
     summary,
     worth,
 )
-from benchmarks.pieces import Piece, Processes, Workshop
+from benchmarks.pieces import Piece, Processes, Workshop, ways_of
 from benchmarks.registration import as_markdown, write_section
 from benchmarks.settings import check_settings
 from dreamorph.parameters import Parameters
@@ -115,6 +115,11 @@ class Study:
     def classes(self) -> bool:
         """Whether classes are learned, not labels."""
         return self.measures != ("dice",)
+
+    @property
+    def task(self) -> Task:
+        """What is learned."""
+        return "classification" if self.classes else "segmentation"
 
     @property
     def plain(self) -> str:
@@ -252,9 +257,9 @@ class Progress:
         tuned = {(piece.arm, piece.energy, piece.fold) for piece in own if piece.kind == "tune"}
         asked = FOLDS if self.given.tuning.folds is None else self.given.tuning.folds
         folds = range(min(asked, labelled) if labelled >= FEWEST_TRAINED else 0)
-        strengths = self.given.tuning.strengths(self.given.elastic_warps.energy)
-        ways = [(arm, energy) for arm in SCALED for energy in strengths]
-        to_tune = {(*way, fold) for way in ways for fold in folds}
+        ways = ways_of(self.given, self.study.classes)
+        # not every fold has dreams
+        to_tune = {(w.arm, w.energy, fold) for w in ways for fold in folds if w.arm != "dream"}
         if Piece("plain", labelled, draw) not in own:
             return False
         if not wanted <= trained or not to_tune <= tuned:
@@ -268,9 +273,8 @@ class Progress:
         """Energies, and the recommended arm; None before it is tuned."""
         table = self._of(self.study.tuning, TUNING)
         table = table[(table["labelled"] == labelled) & (table["draw"] == draw)]
-        task: Task = "classification" if self.study.classes else "segmentation"
         scores = counted(table, self.given.tuning.labels)
-        choice = choose(scores, self.given.elastic_warps.energy, task)
+        choice = choose(scores, self.given.elastic_warps.energy, self.study.task)
         return choice.energies, None if table.empty else choice.recommended or "elastic"
 
     def _to_train(self, labelled: int, draw: int) -> Iterator[Piece]:

@@ -32,6 +32,13 @@ class Piece(NamedTuple):
     seed: int = 0
 
 
+def ways_of(given: Parameters, classes: bool) -> list[Candidate]:
+    """What stands to choice in a draw; ways without a strength are noted with one of 1."""
+    strengths = given.tuning.strengths(given.elastic_warps.energy)
+    tuning = given.tuning.model_copy(update={"energies": strengths})
+    return candidates(tuning, 1.0, "classification" if classes else "segmentation")
+
+
 class Workshop:
     """Does pieces; what prepares a draw is kept in a folder.
 
@@ -105,12 +112,10 @@ class Workshop:
 
     def _candidates(self, labelled: int, draw: int) -> tuple[Piece, ...]:
         folds = draws.arms_of_folds(self._file("prepare", labelled, draw))
-        strengths = self.given.tuning.strengths(self.given.elastic_warps.energy)
-        tuning = self.given.tuning.model_copy(update={"energies": strengths})
         return tuple(
             Piece("tune", labelled, draw, way.arm, way.energy, number)
             for number, arms in enumerate(folds)
-            for way in candidates(tuning, 1.0)
+            for way in ways_of(self.given, self.classes)
             if way.arm in arms
         )
 

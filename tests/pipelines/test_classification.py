@@ -73,6 +73,8 @@ def test_arms_and_the_plain_method_are_scored_by_class(classified: Workplace) ->
     metrics = json.loads(read(classified, "arm_metrics.json").read_text())
     for arm in (*classified.arms(), "shape_features"):
         assert 0 <= metrics[arm]["test"]["auc"] <= 1
+    tuned = pd.read_csv(read(classified, "tuning_scores.csv"))
+    assert set(tuned["arm"]) >= {"classic", "elastic", "learned"}
     checks = pd.read_csv(read(classified, "checks.csv")).set_index("name")
     assert checks.loc["remove", "verdict"] == "not_assessable"
     page = read(classified, "report.html").read_text()

@@ -62,7 +62,7 @@ def test_tuning_of_a_draw_scores_what_the_pipeline_s_does(
 ) -> None:
     (file,) = finished.root.glob("data/06_models/tiny/tuning_scores.csv")
     expected = pd.read_csv(file)
-    ways = candidates(given.tuning, given.elastic_warps.energy)
+    ways = candidates(given.tuning, given.elastic_warps.energy, "segmentation")
     tables = [
         draws.tuned(cohort, given, fold, number, way)
         for number, fold in enumerate(prepared.folds)

@@ -220,9 +220,10 @@ def test_without_scores_random_warps_stay_as_given() -> None:
     assert choice["recommended_arm"] == NOT_CHOSEN
 
 
-@pytest.mark.parametrize(("n_labels", "recommended"), [(2, "learned"), (0, "elastic")])
+@pytest.mark.parametrize(("n_labels", "recommended"), [(2, "learned"), (0, "classic")])
 def test_without_a_lead_the_task_decides(n_labels: int, recommended: str) -> None:
-    arms, subjects = ("learned", "elastic", "dream"), range(4)
+    ways = ("learned", "elastic", "dream")
+    arms, subjects = ways if n_labels else (*ways, "classic"), range(4)
     tuned = {
         arm: {
             "rows": [[arm, 1.0, 0, str(k), "a", 0.5 + 0.01 * ((k + place) % 2)] for k in subjects]

@@ -68,13 +68,27 @@ def test_another_way_than_learned_directions_needs_a_lead_of_a_standard_error() 
     assert "random warps lead learned directions" in choose(random, 1.0, "segmentation").reason
 
 
-def test_where_classes_are_learned_another_way_than_random_warps_needs_the_lead() -> None:
-    slight = scores(**{"elastic_1": 0.400, "dream_1": 0.401, "learned_1": 0.402})
+def test_where_classes_are_learned_any_warp_needs_a_lead_over_affine_maps() -> None:
+    slight = scores(
+        **{"classic_1": 0.400, "elastic_1": 0.400, "dream_1": 0.401, "learned_1": 0.402}
+    )
     choice = choose(slight, 1.0, "classification")
-    assert choice.recommended == "elastic"
-    assert "nothing leads random warps" in choice.reason
-    clear = scores(**{"elastic_1": 0.40, "dream_1": 0.40, "learned_1": 0.45})
-    assert choose(clear, 1.0, "classification").recommended == "learned"
+    assert choice.recommended == "classic"
+    assert "nothing leads affine maps alone" in choice.reason
+    assert choice.energies == {"elastic": 1.0, "learned": 1.0}
+    clear = scores(**{"classic_1": 0.40, "elastic_1": 0.40, "dream_1": 0.40, "learned_1": 0.45})
+    choice = choose(clear, 1.0, "classification")
+    assert choice.recommended == "learned"
+    assert "learned directions lead affine maps alone" in choice.reason
+    random = scores(**{"classic_1": 0.40, "elastic_1": 0.46, "elastic_4": 0.45, "learned_1": 0.43})
+    choice = choose(random, 1.0, "classification")
+    assert (choice.recommended, choice.energies["elastic"]) == ("elastic", 1.0)
+
+
+def test_affine_maps_alone_stand_to_choice_where_classes_are_learned() -> None:
+    config = TuningConfig(energies=(0.5, 2.0))
+    more = set(candidates(config, 1.5, "classification"))
+    assert more - set(candidates(config, 1.5, "segmentation")) == {Candidate("classic", 1.5)}
 
 
 def test_labels_that_count_alone_decide() -> None:
@@ -135,7 +149,7 @@ def test_random_and_learned_directions_have_a_strength_each() -> None:
 
 
 def test_candidates_are_dreams_and_all_strengths_in_random_and_in_learned_directions() -> None:
-    assert candidates(TuningConfig(energies=(0.5, 2.0)), 1.5) == [
+    assert candidates(TuningConfig(energies=(0.5, 2.0)), 1.5, "segmentation") == [
         Candidate("elastic", 0.5),
         Candidate("elastic", 2.0),
         Candidate("learned", 0.5),
@@ -146,7 +160,7 @@ def test_candidates_are_dreams_and_all_strengths_in_random_and_in_learned_direct
 
 def test_without_strengths_to_choose_from_all_warps_are_as_strong_as_given() -> None:
     """`elastic_warps.energy` then says how strong, and nothing overrides it."""
-    assert {(one.arm, one.energy) for one in candidates(TuningConfig(), 0.5)} == {
+    assert {(one.arm, one.energy) for one in candidates(TuningConfig(), 0.5, "segmentation")} == {
         ("elastic", 0.5), ("learned", 0.5), ("dream", 0.5),
     }  # fmt: skip
 

@@ -19,14 +19,17 @@ from dreamorph.training.data import Task
 
 #: Ways of warping that stand to choice. The first one is taken unless another is clearly better:
 #: over many draws of few volumes it came out ahead, by less than one draw can show (decision 0026;
-#: for classes, of which less is known, decision 0029).
+#: for classes, to which no warp has been of use so far, decision 0038).
 WAYS: dict[Task, tuple[ArmName, ...]] = {
     "segmentation": ("learned", "elastic", "dream"),
-    "classification": ("elastic", "learned", "dream"),
+    "classification": ("classic", "elastic", "learned", "dream"),
 }
 NAMES: dict[ArmName, str] = {
-    "learned": "learned directions", "elastic": "random warps", "dream": "dreams"
-}  # fmt: skip
+    "classic": "affine maps alone",
+    "learned": "learned directions",
+    "elastic": "random warps",
+    "dream": "dreams",
+}
 #: Ways of warping that may be weaker or stronger.
 SCALED: tuple[ArmName, ...] = ("elastic", "learned")
 #: With fewer held-out subjects nothing is chosen.
@@ -78,7 +81,7 @@ class TuningConfig(Config):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way of warping that stands to choice: an arm, its warps this strong."""
+    """A way of warping that stands to choice: an arm, its warps this strong if it has any."""
 
     arm: ArmName
     energy: float
@@ -99,10 +102,11 @@ class Choice:
     reason: str
 
 
-def candidates(config: TuningConfig, given: float) -> list[Candidate]:
-    """Dreams, and warps of every strength in random and in learned directions."""
+def candidates(config: TuningConfig, given: float, task: Task) -> list[Candidate]:
+    """Every way of warping of a task, those that may be weaker or stronger at all strengths."""
+    others = [Candidate(arm, given) for arm in WAYS[task] if arm not in SCALED]
     scaled = [Candidate(arm, energy) for arm in SCALED for energy in config.strengths(given)]
-    return [*scaled, Candidate("dream", given)]
+    return [*scaled, *others]
 
 
 def deal(
@@ -145,9 +149,9 @@ def choose(scores: pd.DataFrame, fallback: float, task: Task) -> Choice:
     """Choose strengths by mean score over subjects; a way of warping needs a lead to be taken.
 
     Where labels are learned, warps in learned directions are used unless random warps or dreams
-    lead them by more than one standard error; where classes are, random warps are. Dreams that
-    could not be made for every held-out subject, since none passed the gate, do not stand to
-    choice.
+    lead them by more than one standard error; where classes are, affine maps alone, unless warps
+    do. Dreams that could not be made for every held-out subject, since none passed the gate, do not
+    stand to choice.
 
     The lead is the one-standard-error rule of Breiman et al., Classification and Regression Trees
     (1984): where evidence is thin, what is known beforehand decides.

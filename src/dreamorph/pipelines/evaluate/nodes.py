@@ -53,7 +53,7 @@ FAMILIES = (
     ),
 )
 #: Networks held against the plain method, each a question of its own.
-AGAINST_PLAIN = ("dream", "learned", "elastic")
+AGAINST_PLAIN = ("dream", "learned", "elastic", "classic")
 
 
 def score_arms(

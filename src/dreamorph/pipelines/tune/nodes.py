@@ -72,7 +72,7 @@ def plan_tuning(
     rows = [
         [one.arm, one.energy, number, f"{one.arm}-{one.energy:g}-{number}-{mark}"]
         for number, mark in enumerate(marks)
-        for one in candidates(tuning, elastic.energy)
+        for one in candidates(tuning, elastic.energy, task_of(cohort))
     ]
     return pd.DataFrame(rows, columns=PLAN_COLUMNS)
 
