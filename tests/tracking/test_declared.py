@@ -66,6 +66,18 @@ def test_checks_of_any_form(client: MlflowClient, parent: str, tmp_path: Path, d
     assert json.loads(Path(file).read_text())["columns"] == ["name", "value"]
 
 
+def test_a_run_bears_its_verdict_once_it_is_complete(
+    client: MlflowClient, parent: str, tmp_path: Path
+) -> None:
+    """One that is killed after the checks, and before all is written, has none."""
+    file = AtomicFile(str(tmp_path / "x.json"), "json.JSONDataset", declared(kind="tags"))
+    case = Case(client, parent, file)
+    case.save({"verdict": "pass"})
+    assert "verdict" not in client.get_run(parent).data.tags
+    case.recorder.complete(["entry"])
+    assert client.get_run(parent).data.tags["verdict"] == "pass"
+
+
 def test_metrics_under_a_prefix(client: MlflowClient, parent: str, tmp_path: Path) -> None:
     metadata = declared(kind="metrics", prefix="prior")
     file = AtomicFile(str(tmp_path / "x.json"), "json.JSONDataset", metadata)

@@ -33,7 +33,8 @@ class Declaration(Config):
             columns in `drop` (paths, say) stay out.
         checks: a table too, and a metric `check/<name>` per row with a finite `value`.
         metrics: a (nested) dict of numbers, under `prefix`.
-        tags: a dict of texts, such as `{verdict: pass}`.
+        tags: a dict of texts, such as `{verdict: pass}`; set once all else is logged, so that a run
+            that was killed bears none.
         arms: a store or dict of key -> `{params, history, metrics, input_shape, arm}`, all of them
             optional: one nested run each, named `arm` or else the key; `net` names a function
             from such an item to the module to log, once the node that made the arms has ended.
@@ -62,7 +63,7 @@ class Recorder:
         self._done: set[str] = set()
         self._arms: set[str] = set()
         self._nets_wanted: set[str] = set()
-        #: Tags that were declared and set.
+        #: Tags that were declared, set when the run is complete.
         self.tags: dict[str, str] = {}
 
     def declare(self, names: Iterable[str]) -> None:
@@ -95,13 +96,18 @@ class Recorder:
             self._log(name, declaration, self._catalog.load(name))
 
     def complete(self, names: Iterable[str]) -> None:
-        """Log what exists and has not been saved by this run: a resumed run tracks it all."""
+        """Log what exists and has not been saved by this run: a resumed run tracks it all.
+
+        Then set the tags: nothing that may still fail or be killed comes after them.
+        """
         for name in sorted(set(names) - self._done):
             declaration = self._declaration(name)
             if declaration is not None and self._catalog.exists(name):
                 data = None if declaration.kind == "artifact" else self._catalog.load(name)
                 self._log(name, declaration, data)
                 self._done.add(name)
+        for key, value in self.tags.items():
+            self._client.set_tag(self._run_id, key, value)
 
     def announcements(self, ends: Iterable[str]) -> dict[str, Path]:
         """What the last lines of the run name: title -> path, of those that exist.
@@ -155,9 +161,7 @@ class Recorder:
         log_metrics(self._client, self._run_id, nested)
 
     def _log_tags(self, _: str, __: Declaration, data: Mapping[str, Any]) -> None:
-        for key, value in data.items():
-            self.tags[key] = str(value)
-            self._client.set_tag(self._run_id, key, str(value))
+        self.tags |= {key: str(value) for key, value in data.items()}
 
     def _log_arms(self, name: str, declaration: Declaration, data: Mapping[str, Any]) -> None:
         build = load_obj(declaration.net) if declaration.net else None
