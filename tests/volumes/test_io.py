@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from dreamorph.errors import CohortError
 from dreamorph.volumes import io
 
 
@@ -102,6 +103,18 @@ def test_digest_is_of_values_not_of_storage():
     assert io.voxel_digest(voxels) == io.voxel_digest(voxels.astype(np.float64))
     assert io.voxel_digest(voxels) != io.voxel_digest(voxels.reshape(4, 3, 2))
     assert io.voxel_digest(voxels) != io.voxel_digest(voxels + 1)
+
+
+def test_a_path_may_hold_what_parts_an_address(build, tmp_path):
+    file = build.save(tmp_path / "a::b" / "c.nii", build.image(1))
+    assert io.read_header(str(file)).shape == build.shape
+    assert io.read_voxels(str(file)).shape == build.shape
+
+
+def test_a_file_of_another_format_is_named_as_such(tmp_path):
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004")
+    with pytest.raises(CohortError, match=r"a \.nrrd file: expected NIfTI"):
+        io.read_header(str(tmp_path / "a.nrrd"))
 
 
 def test_npz_volume_by_address(tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig, SubjectRule
+from dreamorph.volumes.files import files_in
 from dreamorph.volumes.layouts import read_layout
 
 
@@ -224,6 +226,47 @@ def test_folder_unlabelled(build, tmp_path):
     assert [cases[f"a_{i}"].label_expected for i in (1, 2, 3)] == ["open", "open", "no"]
 
 
+@pytest.mark.parametrize(("suffix", "part"), [("", "images"), ("_0000", "images"), ("", "labels")])
+def test_a_case_that_is_there_packed_and_not_is_refused(build, tmp_path, suffix, part):
+    """Else one of two volumes, which may differ, would silently win."""
+    for i in (1, 2):
+        build.save(tmp_path / f"imagesTr/a_{i}{suffix}.nii.gz", build.image(i))
+        build.save(tmp_path / f"labelsTr/a_{i}.nii.gz", build.label())
+    assert len(listed(tmp_path).cases) == 2
+    volume = build.image(3) if part == "images" else build.label()
+    build.save(tmp_path / f"{part}Tr/a_2{suffix}.nii", volume)
+    with pytest.raises(CohortError, match=r"1 cases are there as \.nii and as \.nii\.gz"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"training": 5}, {"test": 3}, {"training": [{"image": "a", "label": 1}]}]
+)
+def test_a_description_of_other_types_is_refused_in_one_line(build, tmp_path, change):
+    root = build.msd(tmp_path, range(1, 4), change=lambda d: d.update(change))
+    with pytest.raises(CohortError, match=r"dataset\.json: expected a (list|path) under"):
+        listed(root)
+
+
+def test_a_folder_that_may_not_be_read_is_warned_of(build, tmp_path, caplog, monkeypatch):
+    build.save(tmp_path / "images/a_1.nii", build.image(1))
+    build.save(tmp_path / "images/Doe_Jane/a_2.nii", build.image(2))
+    walk = os.walk
+
+    def shut(folder, **options):
+        for place, below, names in walk(folder, **options):
+            if Path(place).name == "Doe_Jane":
+                options["onerror"](PermissionError(13, "denied", place))
+                continue
+            yield place, below, names
+
+    monkeypatch.setattr(os, "walk", shut)
+    found = list(files_in(tmp_path, recursive=True))
+    assert [file.name for file in found] == ["a_1.nii"]
+    assert "cannot be read (PermissionError)" in caplog.text
+    assert "Doe" not in caplog.text
+
+
 def test_folder_with_several_images_of_a_case_asks_for_a_manifest(build, tmp_path):
     build.save(tmp_path / "sub-01_T1w.nii", build.image(1))
     build.save(tmp_path / "sub-01_T2w.nii", build.image(2))
@@ -259,6 +302,8 @@ def test_medmnist(tmp_path):
         ({"shape": (28, 28, 3)}, "only the 3D sets"),
         ({"val_labels": None}, "val_labels is missing"),
         ({"val_labels": np.zeros((4, 14))}, "expected one class for each of 4"),
+        ({"val_labels": np.array(["a", "b", "a", "b"])}, "expected whole numbers in val_labels"),
+        ({"val_labels": np.array([0, 1, np.nan, 1])}, "expected whole numbers in val_labels"),
     ],
 )
 def test_medmnist_of_another_kind(tmp_path, changes, message):
@@ -321,6 +366,7 @@ def test_paths_of_a_manifest_may_have_been_written_on_windows(tmp_path):
         ("case,image,class\na,b,Nein\nc,d,nein\n", "'Nein' and 'nein' differ in capitals only"),
         ("case,image,labels\na,b,c\n", "did you mean 'label'"),
         ("case,image,subject\na,b,Doe, Jim\n", "line 2: more cells than columns"),
+        ('case,image\na,"b.nii\nc,d.nii\n', "expected every quote to be closed"),
     ],
 )
 def test_bad_manifest(tmp_path, text, message):

@@ -28,6 +28,38 @@ def test_a_rule_must_fit_all_names(build, tmp_path):
         scan(CohortConfig(path=tmp_path, subject=PAIRS))
 
 
+def test_a_subject_that_is_found_empty_is_none(build, tmp_path):
+    """Else every case would count as a subject of its own, without a word."""
+    for visit in (0, 1):
+        build.save(tmp_path / f"images/pat_02_v{visit}.nii", build.image(visit))
+        build.save(tmp_path / f"labels/pat_02_v{visit}.nii", build.label())
+    with pytest.raises(CohortError, match="finds a subject in 0 of 2 case names"):
+        scan(CohortConfig(path=tmp_path, subject=SubjectRule(regex=r"(\d*)")))
+
+
+def test_pairs_numbered_from_0_are_refused(build, tmp_path):
+    with pytest.raises(CohortError, match="counts from 1, but a case has the number 0"):
+        scan(CohortConfig(path=build.msd(tmp_path, range(4)), subject=PAIRS))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("P01", "p01"), ("P 03", "P  03"), ("7", "007"), ("7", "7.0"), ("é", "e\u0301")],
+)
+def test_two_spellings_of_a_subject_are_refused(build, tmp_path, one, other):
+    """They would be two subjects: one to learn from, the other to test on."""
+
+    def cohort(*subjects: str):
+        rows = [f"case_{i},{subject},a.nii" for i, subject in enumerate(subjects)]
+        (tmp_path / "manifest.csv").write_text("\n".join(["case,subject,image", *rows]), "utf-8")
+        return scan(CohortConfig(path=tmp_path))
+
+    assert cohort(one, one, "P02", "12", "2").cases["subject"].nunique() == 4
+    with pytest.raises(CohortError, match="1 subjects are spelt in more than one way") as error:
+        cohort(one, other, "P02")
+    assert one not in str(error.value).replace("1 subjects", "")
+
+
 def test_a_missing_rule_is_warned_of(build, tmp_path, caplog):
     scan(CohortConfig(path=build.msd(tmp_path, range(1, 4))))
     assert "counts as a subject of its own" in caplog.text

@@ -75,7 +75,37 @@ def write_singular(build, path):
     path.write_bytes(gzip.compress(bytes(content)))
 
 
+def rewrite(path, offset, content):
+    """Some bytes of a NIfTI header, which nibabel would not write so."""
+    whole = bytearray(gzip.decompress(path.read_bytes()))
+    whole[offset : offset + len(content)] = content
+    path.write_bytes(gzip.compress(bytes(whole)))
+
+
+def other_sizes(*paths):
+    for path in paths:
+        rewrite(path, 80, np.array([0.5, 0.5, 3.0], np.float32).tobytes())
+
+
+def unoriented(*paths):
+    for path in paths:
+        rewrite(path, 252, bytes(4))
+
+
+def sentinel(build, value):
+    volume = build.image(3).astype(np.float64)
+    volume[0] = value
+    return volume
+
+
 FAULTS = {
+    "sizes": (lambda b, r: other_sizes(r / IMAGE, r / LABEL), "invalid affine"),
+    "no orientation": (lambda b, r: unoriented(r / IMAGE, r / LABEL), "no orientation"),
+    "a mark for no value": (
+        lambda b, r: b.save(r / IMAGE, sentinel(b, -1.7e308)),
+        "non-finite voxels",
+    ),
+    "a smaller mark": (lambda b, r: b.save(r / IMAGE, sentinel(b, -3.4e38)), "non-finite voxels"),
     "missing label": (lambda b, r: (r / LABEL).unlink(), "image without label"),
     "missing image": (lambda b, r: (r / IMAGE).unlink(), "label without image"),
     "both missing": (lambda b, r: [(r / f).unlink() for f in (IMAGE, LABEL)], "files missing"),
@@ -205,6 +235,42 @@ def test_of_equal_images_the_labelled_one_stays(build, tmp_path):
     result = check(tmp_path)
     assert reasons(result) == {"scan_1": "duplicate image"}
     assert "scan_3, which stays" in result.quarantine["detail"][0]
+
+
+def test_two_subjects_that_share_a_volume_are_one(build, tmp_path, caplog):
+    """One patient under two numbers would be learned from and tested on."""
+    rows = ["case,subject,image,label"]
+    for i, subject in enumerate(("id1", "id1", "mrn1", "mrn1", "x", "y")):
+        build.save(tmp_path / f"i{i}.nii", build.image(0 if i == 2 else i))
+        build.save(tmp_path / f"l{i}.nii", build.label())
+        rows.append(f"c{i},{subject},i{i}.nii,l{i}.nii")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    result = check(tmp_path)
+    assert list(reasons(result).values()) == ["duplicate image"]
+    own = result.good["subject"].tolist()
+    assert own[0] == own[1] == own[2]
+    assert len(set(own)) == 3
+    assert "1 subjects share a volume with another one" in caplog.text
+
+
+def test_an_odd_ct_volume_without_its_rescaling_is_set_aside(build, tmp_path):
+    def hounsfield(i, intercept):
+        return ((build.image(i) - 60).clip(0) * 20 + intercept).astype(np.int16)
+
+    for i in range(4):
+        build.save(tmp_path / f"images/scan_{i}.nii", hounsfield(i, 0 if i == 3 else -1024))
+        build.save(tmp_path / f"labels/scan_{i}.nii", build.label())
+    assert reasons(check(tmp_path)) == {"scan_3": "no Hounsfield units"}
+    assert reasons(check(tmp_path, modality="CT")) == {"scan_3": "no Hounsfield units"}
+    assert reasons(check(tmp_path, modality="MR")) == {}
+
+
+def test_where_no_volume_says_which_way_it_points_that_is_said(build, tmp_path, caplog):
+    root = build.msd(tmp_path, range(1, 5))
+    for file in root.rglob("*.nii.gz"):
+        unoriented(file)
+    assert check(root).quarantine.empty
+    assert "left and right may be swapped" in caplog.text
 
 
 def test_labels_off_whole_numbers_by_a_slope_are_those_numbers(build, tmp_path):

@@ -24,10 +24,16 @@ EMPTY_LABEL = "empty label"
 DUPLICATE = "duplicate image"
 AMBIGUOUS_LABEL = "ambiguous label"
 MASK_AS_IMAGE = "mask instead of image"
+UNORIENTED = "no orientation"
+NOT_HOUNSFIELD = "no Hounsfield units"
 
 AFFINE_TOLERANCE_VOXELS = 0.1
 MAX_AXIS_COSINE = 0.02
 MIN_VOXELS_PER_AXIS = 4
+#: By how much the voxel sizes of a header may differ from its affine's.
+SIZE_TOLERANCE = 0.02
+#: No scan measures so much; programs mark missing voxels by such values.
+LARGEST_VALUE = 1e30
 #: Label values may be off whole numbers by so much.
 WHOLE = 1e-3
 #: An image has more values than these.
@@ -60,6 +66,14 @@ def affine_problems(header: Header, what: str) -> list[Problem]:
             Problem(
                 INVALID_AFFINE,
                 f"the {what}'s axes stand at {angle:.1f} degrees instead of 90 (gantry tilt?)",
+            )
+        ]
+    if header.noted_mm is not None and _ratio(spacing, header.noted_mm) > 1 + SIZE_TOLERANCE:
+        return [
+            Problem(
+                INVALID_AFFINE,
+                f"the {what}'s affine says {_times(spacing)} mm a voxel, its header"
+                f" {_times(header.noted_mm)} mm; correct the one that is wrong",
             )
         ]
     if min(header.shape) < MIN_VOXELS_PER_AXIS:
@@ -115,11 +129,23 @@ def foreign_problems(
     return result
 
 
+def orientation_problems(headers: Sequence[Header]) -> list[list[Problem]]:
+    """Volumes that do not say which way their axes point, where others do, per header."""
+    if all(h.oriented for h in headers) or not any(h.oriented for h in headers):
+        return [[] for _ in headers]
+    detail = (
+        "neither sform nor qform is set, so that left and right cannot be told, and other volumes"
+        " of the cohort have one; set it"
+    )
+    return [[] if header.oriented else [Problem(UNORIENTED, detail)] for header in headers]
+
+
 def image_problems(voxels: np.ndarray, percentiles: tuple[float, float]) -> list[Problem]:
     """Voxels that cannot be normalised."""
-    if not np.issubdtype(voxels.dtype, np.integer) and not np.isfinite(voxels).all():
-        count = int((~np.isfinite(voxels)).sum())
-        return [Problem(NON_FINITE, f"{count} image voxels are NaN or infinite")]
+    if not np.issubdtype(voxels.dtype, np.integer):
+        count = voxels.size - int((np.abs(voxels) < LARGEST_VALUE).sum())
+        if count:
+            return [Problem(NON_FINITE, f"{count} image voxels are NaN, infinite or beyond 1e30")]
     if voxels.min() == voxels.max():
         return [Problem(CONSTANT_IMAGE, f"every voxel is {voxels.flat[0]}")]
     if is_binary(voxels):
@@ -175,8 +201,11 @@ def few_values(voxels: np.ndarray) -> bool:
     return bool(np.isin(voxels, values).mean() > 0.999)
 
 
-def _ratio(values: np.ndarray, median: np.ndarray) -> float:
-    return float(np.maximum(values / median, median / values).max())
+def _ratio(values: np.ndarray, others: np.ndarray | Sequence[float]) -> float:
+    other = np.asarray(others, dtype=np.float64)
+    if not (other > 0).all():
+        return float("inf")
+    return float(np.maximum(values / other, other / values).max())
 
 
 def _times(values: Sequence[float] | np.ndarray) -> str:

@@ -14,11 +14,21 @@ class UnreadableVolumeError(CohortError):
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """Geometry of a volume. `affine` (4, 4) float64 maps a voxel index to world mm (RAS)."""
+    """Geometry of a volume.
+
+    Attributes:
+        shape: voxels along each array axis.
+        affine: (4, 4) float64, maps a voxel index to world mm (RAS).
+        channels: values a voxel.
+        oriented: whether the file says which way its axes point.
+        noted_mm: voxel size that the file notes beside the affine, if it does.
+    """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     channels: int = 1
+    oriented: bool = True
+    noted_mm: tuple[float, float, float] | None = None
 
     @property
     def spacing_mm(self) -> np.ndarray:
@@ -38,4 +48,5 @@ class Header:
         shape = np.empty(3, dtype=int)
         shape[orientation[:, 0].astype(int)] = self.shape
         affine = self.affine @ nib.orientations.inv_ornt_aff(orientation, self.shape)
-        return Header((int(shape[0]), int(shape[1]), int(shape[2])), affine, self.channels)
+        turned = int(shape[0]), int(shape[1]), int(shape[2])
+        return Header(turned, affine, self.channels, self.oriented)

@@ -38,6 +38,6 @@ def z_score(voxels: np.ndarray, region: np.ndarray) -> np.ndarray:
     """
     inside = voxels[region].astype(np.float64)
     deviation = float(inside.std()) if inside.size else 0.0
-    if deviation == 0.0:
+    if not deviation > 0:
         raise CohortError("the foreground has no contrast after resampling; set cohort.spacing_mm")
     return np.asarray((voxels - inside.mean()) / deviation, dtype=np.float32)

@@ -23,6 +23,7 @@ from dreamorph.volumes.header import Header, UnreadableVolumeError
 ENDINGS = (".nii.gz", ".nii")
 MAX_VOXELS = 2**31
 _SEPARATOR = "::"
+_FOREIGN = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".tif", ".tiff")
 _UNITS_MM = {"meter": 1000.0, "micron": 0.001}
 _BROKEN = (
     OSError,
@@ -52,11 +53,17 @@ def npz_address(path: Path, member: str, index: int) -> str:
     return _SEPARATOR.join((str(path), member, str(index)))
 
 
+def _in_npz(address: str) -> bool:
+    """Whether an address is one of `npz_address`; a path may hold its separator too."""
+    parts = address.rsplit(_SEPARATOR, 2)
+    return len(parts) == 3 and parts[2].isdecimal()
+
+
 def read_header(address: str) -> Header:
     """Geometry as stored, in mm whatever the file's unit. Raises UnreadableVolumeError."""
     if dicom.is_address(address):
         return dicom.read_header(dicom.Address.parse(address))
-    if _SEPARATOR in address:
+    if _in_npz(address):
         path, member, _ = address.rsplit(_SEPARATOR, 2)
         return Header(_volume_shape(npz_shape(path, member)[1:], 0), np.eye(4))
     image = _load(address)
@@ -64,15 +71,19 @@ def read_header(address: str) -> Header:
     if affine is None:
         raise UnreadableVolumeError("expected a NIfTI volume with an affine")
     shape = _volume_shape(tuple(image.shape), 0)
-    affine = np.diag([*[_unit_mm(image)] * 3, 1.0]) @ np.asarray(affine, dtype=np.float64)
-    return Header(shape, affine, _channels(tuple(image.shape)))
+    unit = _unit_mm(image)
+    affine = np.diag([*[unit] * 3, 1.0]) @ np.asarray(affine, dtype=np.float64)
+    channels = _channels(tuple(image.shape))
+    codes = [image.header.get(code, 1) for code in ("sform_code", "qform_code")]
+    noted = [unit * abs(float(size)) for size in image.header.get_zooms()[:3]]
+    return Header(shape, affine, channels, any(codes), (noted[0], noted[1], noted[2]))
 
 
 def read_voxels(address: str, channel: int = 0) -> np.ndarray:
     """Voxels (D, H, W) in the stored orientation and type. Raises UnreadableVolumeError."""
     if dicom.is_address(address):
         return dicom.read_voxels(dicom.Address.parse(address))
-    if _SEPARATOR in address:
+    if _in_npz(address):
         return _npz_volume(address)
     image = _load(address)
     shape = tuple(image.shape)
@@ -96,7 +107,7 @@ def content_digest(address: str) -> str:
     """SHA-256 (hex) of the file's bytes, or of the volume's where many lie in one file."""
     if dicom.is_address(address):
         return dicom.content_digest(dicom.Address.parse(address))
-    if _SEPARATOR in address:
+    if _in_npz(address):
         return hashlib.sha256(np.ascontiguousarray(_npz_volume(address)).tobytes()).hexdigest()
     try:
         with Path(address).open("rb") as stream:
@@ -115,7 +126,8 @@ def to_ras(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def voxel_digest(voxels: np.ndarray) -> str:
     """Sixteen hex digits of the voxels' values, the same for any storage type that holds them."""
     digest = hashlib.sha256(str(voxels.shape).encode())
-    digest.update(np.ascontiguousarray(voxels, dtype=np.float32).tobytes())
+    with np.errstate(over="ignore"):
+        digest.update(np.ascontiguousarray(voxels, dtype=np.float32).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -149,6 +161,11 @@ def _load(address: str) -> nib.filebasedimages.FileBasedImage:
     except PermissionError as error:
         raise UnreadableVolumeError("the file may not be read: permission denied") from error
     except _BROKEN as error:
+        ending = Path(address).suffix.lower()
+        if ending in _FOREIGN:
+            raise UnreadableVolumeError(
+                f"a {ending} file: expected NIfTI (.nii, .nii.gz); convert it"
+            ) from error
         raise UnreadableVolumeError(
             f"not a readable NIfTI file, perhaps cut short or corrupt ({type(error).__name__})"
         ) from error

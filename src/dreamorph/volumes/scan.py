@@ -3,6 +3,9 @@
 import logging
 import math
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig, SubjectRule
@@ -21,9 +24,14 @@ def scan(config: CohortConfig) -> Scan:
     does not fit the names.
     """
     layout = read_layout(config)
+    _check_numbering(layout.cases, config.subject)
     subjects = [_subject(case, config.subject) for case in layout.cases]
     _check_rule(layout.cases, subjects, config.subject)
-    known = [subject or case.case for case, subject in zip(layout.cases, subjects, strict=True)]
+    known = [str(subject) for subject in subjects]
+    own = [case.subject is None and not BIDS.match(case.case) for case in layout.cases]
+    if config.subject.regex is not None:
+        own = [False] * len(own)
+    _check_spelling({one for one, alone in zip(known, own, strict=True) if not alone})
     facts = layout.facts
     names, subject_names = published_names(
         layout.cases,
@@ -33,8 +41,8 @@ def scan(config: CohortConfig) -> Scan:
         private_subjects=facts.subjects_are_private,
         data_set=facts.data_set,
     )
-    alone = sum(case.subject is None and not BIDS.match(case.case) for case in layout.cases)
-    if alone and config.subject.regex is None:
+    alone = sum(own)
+    if alone:
         logger.warning(
             "each of %d cases counts as a subject of its own; if a subject has several, set"
             " cohort.subject.regex or give a manifest with the column subject, or test subjects"
@@ -72,8 +80,8 @@ def _subject(case: CaseFiles, rule: SubjectRule) -> str | None:
         return bids.group(1) if bids else case.case
     match = re.search(rule.regex, case.case)
     group = match.group(1) if match else None
-    if group is None or rule.cases_per_subject == 1:
-        return group
+    if not group or rule.cases_per_subject == 1:
+        return group or None
     return str(math.ceil(int(group) / rule.cases_per_subject)) if group.isdecimal() else None
 
 
@@ -85,6 +93,40 @@ def _check_rule(cases: list[CaseFiles], subjects: list[str | None], rule: Subjec
             f"cohort.subject.regex {rule.regex!r} finds {kind} in {len(cases) - unmatched} of"
             f" {len(cases)} case names; it must fit all of them, or give a manifest"
         )
+
+
+def _check_numbering(cases: list[CaseFiles], rule: SubjectRule) -> None:
+    """From 0, pairs would be torn apart: one side of a head to learn from, the other to test on."""
+    if rule.regex is None or rule.cases_per_subject == 1:
+        return
+    numbers = [m.group(1) for case in cases if (m := re.search(rule.regex, case.case))]
+    if any(number and number.isdecimal() and int(number) == 0 for number in numbers):
+        raise CohortError(
+            f"cohort.subject.cases_per_subject={rule.cases_per_subject} counts from 1, but a case"
+            " has the number 0; give a manifest with the column subject"
+        )
+
+
+def _check_spelling(subjects: Collection[str]) -> None:
+    """Two spellings of one subject would be two: one to learn from, the other to test on.
+
+    The message names no subject, since that may be a patient.
+    """
+    spellings = Counter(_plain(subject) for subject in set(subjects))
+    twice = sum(count > 1 for count in spellings.values())
+    if twice:
+        raise CohortError(
+            f"{twice} subjects are spelt in more than one way (capitals, spaces, or zeros of a"
+            " number apart): write each alike for all of its cases, or give subjects names that"
+            " differ"
+        )
+
+
+def _plain(subject: str) -> str:
+    """The same for all spellings of a subject."""
+    name = " ".join(unicodedata.normalize("NFKC", subject).casefold().split())
+    number = re.fullmatch(r"0*(\d+)(?:\.0+)?", name)
+    return number.group(1) if number else name
 
 
 def _class_name(value: str | None, config: CohortConfig) -> str | None:

@@ -48,7 +48,9 @@ def assign_splits(
     if by_map:
         _check_classes_given(cases)
     pools = _own_pools(cases) if any(case["split"] is not None for case in cases) else None
-    chosen = _from_pools(pools, cases, config) if pools else _draw(cases, config, quarantine)
+    chosen = (
+        _from_pools(pools, cases, config, quarantine) if pools else _draw(cases, config, quarantine)
+    )
     _check_classes(cases, chosen, by_map)
     for case in cases:
         split = chosen.get(case["subject"], UNUSED)
@@ -153,7 +155,10 @@ def _own_pools(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def _from_pools(
-    pools: Mapping[str, list[str]], cases: Sequence[Mapping[str, Any]], config: SplitConfig
+    pools: Mapping[str, list[str]],
+    cases: Sequence[Mapping[str, Any]],
+    config: SplitConfig,
+    quarantine: pd.DataFrame | None,
 ) -> dict[str, str]:
     wanted = {
         TRAIN: config.train_subjects,
@@ -165,9 +170,12 @@ def _from_pools(
     for part, pool in pools.items():
         number = len(pool) if (count := wanted[part]) is None else count
         if number > len(pool) or (part != UNLABELLED and not pool):
+            asked = "at least 1 is needed"
+            if count is not None:
+                asked = f"split.{part}_subjects asks for {count}"
             raise CohortError(
-                f"split.{part}_subjects asks for {max(number, 1)} subjects, but the cohort's own"
-                f" split has {len(pool)} in '{part}'"
+                f"{asked}, but the cohort's own split has {len(pool)} usable subjects in '{part}'"
+                f"{_set_aside(len(cases), quarantine)}"
             )
         order = _stratified_order(pool, classes, config.seed)
         chosen.update(dict.fromkeys(order[:number], part))

@@ -15,7 +15,7 @@ likely a file lost on the way, and the case is quarantined so that the loss is s
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,7 @@ def validate(scan: Scan, config: CohortConfig) -> Validation:
         io.release()
     _look_for_images_as_labels(cases, declared)
     _look_for_labels_as_images(cases)
+    _look_for_unscaled(cases, scan.facts, config)
     _look_for_duplicates(cases)
     _warn_of_lone_values(cases, declared)
     good = [case for case in cases if not case.problems]
@@ -162,8 +163,14 @@ def _look_for_foreigners(cases: list[_Case], config: CohortConfig) -> None:
     problems = checks.foreign_problems(
         [header for _, header in found], config.foreign_extent_factor, config.foreign_spacing_factor
     )
-    for (case, _), foreign in zip(found, problems, strict=True):
-        case.problems += foreign
+    turned = checks.orientation_problems([header for _, header in found])
+    for (case, _), foreign, unturned in zip(found, problems, turned, strict=True):
+        case.problems += foreign + unturned
+    if found and not any(header.oriented for _, header in found):
+        logger.warning(
+            "no volume says which way its axes point (neither sform nor qform is set): all are"
+            " taken to be stored alike, and left and right may be swapped"
+        )
 
 
 def _look_at_voxels(case: _Case, declared: set[int], config: CohortConfig) -> None:
@@ -245,16 +252,53 @@ def _warn_of_lone_values(cases: list[_Case], declared: Collection[int]) -> None:
     )
 
 
+def _look_for_unscaled(cases: list[_Case], layout: LayoutFacts, config: CohortConfig) -> None:
+    """Set aside the odd CT volume that has no value below 0: stored without its rescaling."""
+    usable = [case for case in cases if not case.problems]
+    if not usable or _modality(usable, layout, config) != "CT":
+        return
+    if np.median([case.low for case in usable]) > _HU_OF_AIR:
+        return
+    for case in usable:
+        if case.low >= 0:
+            detail = (
+                "no voxel is below 0, unlike in the other CT volumes: rescale intercept missing?"
+            )
+            case.problems.append(Problem(checks.NOT_HOUNSFIELD, detail))
+
+
 def _look_for_duplicates(cases: list[_Case]) -> None:
-    """Of equal images one stays, a labelled one where there is one."""
-    kept: dict[str, str] = {}
+    """Of equal images one stays, a labelled one where there is one.
+
+    Two subjects who share an image are one: else it would be learned from and tested on.
+    """
+    kept: dict[str, _Case] = {}
+    same: dict[str, str] = {}
     usable = [case for case in cases if not case.problems and case.content]
     for case in sorted(usable, key=lambda c: c.row["label"] is None and c.row["class"] is None):
         if case.content in kept:
-            detail = f"the same voxels as {kept[case.content]}, which stays"
+            other = kept[case.content].row
+            detail = f"the same voxels as {other['case']}, which stays"
             case.problems.append(Problem(checks.DUPLICATE, detail))
+            one, two = (_joined(row["subject"], same) for row in (other, case.row))
+            if one != two:
+                same[two] = one
         else:
-            kept[case.content] = case.row["case"]
+            kept[case.content] = case
+    if same:
+        logger.warning(
+            "%d subjects share a volume with another one: each counts as that one from here on",
+            len(same),
+        )
+        for case in cases:
+            case.row["subject"] = _joined(case.row["subject"], same)
+
+
+def _joined(subject: str, same: Mapping[str, str]) -> str:
+    """The subject that stands for this one."""
+    while subject in same:
+        subject = same[subject]
+    return subject
 
 
 def _good_row(case: _Case) -> dict[str, Any]:
@@ -316,6 +360,8 @@ def _facts(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> Coho
             " cohort.label_names"
         )
     modality = _modality(good, layout, config)
+    if config.modality == "auto" and layout.modality is None:
+        logger.info("modality taken from the voxels: %s; cohort.modality overrides it", modality)
     if modality == "CT" and good and all(case.low >= 0 for case in good):
         logger.warning("no CT volume has a negative voxel: are these Hounsfield units?")
     return CohortFacts(
@@ -332,10 +378,8 @@ def _modality(good: list[_Case], layout: LayoutFacts, config: CohortConfig) -> M
         return config.modality
     if layout.modality is not None:
         return layout.modality
-    guess: Modality = "MR"
     if good and all(case.binary for case in good):
-        guess = "shape"
-    elif good and np.median([case.low for case in good]) <= _HU_OF_AIR:
-        guess = "CT"
-    logger.info("modality taken from the voxels: %s; cohort.modality overrides it", guess)
-    return guess
+        return "shape"
+    if good and np.median([case.low for case in good]) <= _HU_OF_AIR:
+        return "CT"
+    return "MR"

@@ -12,7 +12,7 @@ from dreamorph.baselines.shape_classifier import ShapeClassifierConfig, fit_shap
 from dreamorph.baselines.shape_features import shape_features
 from dreamorph.datasets import StoredItems
 from dreamorph.dreaming import AffineWarpConfig
-from dreamorph.errors import CohortError
+from dreamorph.errors import CohortError, StaleError
 from dreamorph.evaluation import (
     EvaluationConfig,
     Scored,
@@ -209,7 +209,10 @@ class _Judge:
         """Rows of the case table and the label map on the common grid, for `(1, L, *shape)`."""
         row = self.cohort.index_of(case)
         file, content = self.files[case]
-        reference, affine = read_label(str(file), self.values, str(content))
+        try:
+            reference, affine = read_label(str(file), self.values, str(content))
+        except (CohortError, StaleError) as error:
+            raise type(error)(f"label of the test case {case}: {error}") from error
         native = native_labels(
             probabilities[0].numpy(), self.cohort.affines[row], reference.shape, affine
         )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig
 from dreamorph.volumes.files import files_in
-from dreamorph.volumes.io import ENDINGS
+from dreamorph.volumes.io import ENDINGS, stem
 from dreamorph.volumes.records import Layout, Modality
 
 #: Beginning of a name after BIDS: subject, and session where there is one.
@@ -36,6 +37,18 @@ def nifti_files(folder: Path, recursive: bool = False) -> list[Path]:
         return []
     files = (f for f in files_in(folder, recursive) if f.name.lower().endswith(ENDINGS))
     return sorted(files, key=natural_key)
+
+
+def one_a_case(folder: Path) -> list[Path]:
+    """As `nifti_files`. Raises CohortError where a case is there twice, packed and not."""
+    files = nifti_files(folder)
+    seen = Counter(stem(file) for file in files)
+    twice = sum(count > 1 for count in seen.values())
+    if twice:
+        raise CohortError(
+            f"{folder}: {twice} cases are there as .nii and as .nii.gz; keep one file of each"
+        )
+    return files
 
 
 def natural_key(value: object) -> list[tuple[int, int, str]]:

@@ -60,10 +60,16 @@ def recognises(path: Path) -> bool:
 def _rows(file: Path) -> list[dict[str, str]]:
     lines = _lines(file)
     delimiter = max(",;\t", key=lines[0].count)
-    reader = csv.DictReader(lines, delimiter=delimiter)
-    _check_columns(file, [name.strip().lower() for name in reader.fieldnames or []])
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    try:
+        _check_columns(file, [name.strip().lower() for name in reader.fieldnames or []])
+        found = list(reader)
+    except csv.Error as error:
+        raise CohortError(
+            f"manifest {file} is no CSV ({error}): expected every quote to be closed in its line"
+        ) from error
     rows = []
-    for line, raw in enumerate(reader, start=2):
+    for line, raw in enumerate(found, start=2):
         if None in raw:
             raise CohortError(
                 f"manifest {file}, line {line}: more cells than columns; a cell that holds"

@@ -66,6 +66,12 @@ def _part(
             f"{file}: expected one class for each of {shape[0]} volumes in {part}_labels, got"
             f" shape {labels.shape}"
         )
+    try:
+        classes = [str(int(value)) for value in labels.ravel()]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CohortError(
+            f"{file}: expected whole numbers in {part}_labels, got {labels.dtype} ({error})"
+        ) from error
     split = {"val": config.validation_split}.get(part, part)
     return [
         CaseFiles(
@@ -73,10 +79,10 @@ def _part(
             subject=None,
             image=npz_address(file, f"{part}_images", index),
             label=None,
-            cls=str(int(value)),
+            cls=name,
             split=split,
         )
-        for index, value in enumerate(labels.ravel())
+        for index, name in enumerate(classes)
     ]
 
 

@@ -15,7 +15,7 @@ from dreamorph.volumes.layouts.common import (
     LayoutReader,
     data_set_name,
     modality_of,
-    nifti_files,
+    one_a_case,
     read_json,
 )
 from dreamorph.volumes.records import CaseFiles, Expectation, Layout, LayoutFacts
@@ -51,6 +51,11 @@ def recognises(path: Path) -> bool:
 
 def _from_lists(path: Path, training: Any, test: Any) -> list[CaseFiles]:
     cases = []
+    for key, entries in (("training", training), ("test", test)):
+        if not isinstance(entries, list):
+            raise CohortError(
+                f"{path / 'dataset.json'}: expected a list under {key!r}, got {entries!r}"
+            )
     for entry, expected in [(e, True) for e in training] + [(e, False) for e in test]:
         image = entry.get("image") if isinstance(entry, dict) else entry
         label = entry.get("label") if isinstance(entry, dict) else None
@@ -58,6 +63,11 @@ def _from_lists(path: Path, training: Any, test: Any) -> list[CaseFiles]:
             raise CohortError(
                 f"{path / 'dataset.json'}: expected a path under 'image' in every entry of"
                 f" 'training' and 'test', got a {type(image).__name__}"
+            )
+        if label is not None and not isinstance(label, str):
+            raise CohortError(
+                f"{path / 'dataset.json'}: expected a path under 'label' in every entry of"
+                f" 'training', got a {type(label).__name__}"
             )
         cases.append(
             CaseFiles(
@@ -73,10 +83,10 @@ def _from_lists(path: Path, training: Any, test: Any) -> list[CaseFiles]:
 
 def _from_folders(path: Path, known: set[str | None] | None = None) -> list[CaseFiles]:
     """Pairs by file name; with `known` addresses, only those none of whose files is known."""
-    labels = {stem(file): file for file in nifti_files(path / "labelsTr")}
+    labels = {stem(file): file for file in one_a_case(path / "labelsTr")}
     cases = []
     for folder, expected in (("imagesTr", True), ("imagesTs", False)):
-        for image in nifti_files(path / folder):
+        for image in one_a_case(path / folder):
             label = labels.pop(stem(image), None) if expected else None
             cases.append(_case(stem(image), image, label, expected, known))
     cases += [_case(name, None, label, True, known) for name, label in labels.items()]

@@ -17,6 +17,7 @@ from dreamorph.volumes.layouts.common import (
     data_set_name,
     modality_of,
     nifti_files,
+    one_a_case,
     read_json,
 )
 from dreamorph.volumes.records import CaseFiles, Expectation, Layout, LayoutFacts
@@ -71,19 +72,20 @@ def recognises(path: Path) -> bool:
 
 def _all_there(path: Path, listed: Any) -> bool:
     """Whether the images that a description lists exist, as those of an MSD folder do."""
-    names = [entry.get("image") for entry in listed or [] if isinstance(entry, dict)]
+    entries = listed if isinstance(listed, list) else []
+    names = [entry.get("image") for entry in entries if isinstance(entry, dict)]
     return bool(names) and all(isinstance(n, str) and (path / n).is_file() for n in names)
 
 
 def _part(path: Path, part: str, channel: int, expected: Expectation) -> list[CaseFiles]:
     images: dict[str, str | None] = {}
-    for file in nifti_files(path / f"images{part}"):
+    for file in one_a_case(path / f"images{part}"):
         match = _CHANNEL.match(stem(file))
         name = match["case"] if match else stem(file)
         images.setdefault(name, None)
         if match is None or int(match["channel"]) == channel:
             images[name] = str(file)
-    labels = {stem(file): str(file) for file in nifti_files(path / f"labels{part}")}
+    labels = {stem(file): str(file) for file in one_a_case(path / f"labels{part}")}
     return [
         CaseFiles(name, None, images.get(name), labels.get(name), label_expected=expected)
         for name in list(images) + [name for name in labels if name not in images]
