@@ -137,7 +137,11 @@ def random_warps(energy: float, sigma_mm: float) -> WarpSampler:
     """Smooth random warps of a mean squared velocity, pixels^2, and a width, pixels."""
     coarse = (SIDE // 2, SIDE // 2)
     return ElasticWarps(
-        SHAPE, SPACING, coarse, ElasticWarpConfig(energy=1.0), Strength(energy, sigma_mm)
+        SHAPE,
+        SPACING,
+        coarse,
+        ElasticWarpConfig(energy=1.0),
+        Strength(energy, (sigma_mm,) * len(SHAPE)),
     )
 
 

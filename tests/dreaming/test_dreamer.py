@@ -211,7 +211,7 @@ def test_a_source_without_a_class_is_refused_where_there_are_classes() -> None:
 
 def test_elastic_warps_have_the_energy_asked_for() -> None:
     warps = ElasticWarps(
-        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, 5.0)
+        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, (5.0,) * 3)
     )
     _, transform = warps.sample(torch.zeros(200, dtype=torch.long), generator())
     assert transform.velocity is not None
@@ -243,7 +243,7 @@ def test_affine_maps_stay_in_their_range_and_keep_the_warp() -> None:
     assert determinant.log().abs().max() > 0.15
     assert matrices[:, :3, 3].abs().max() < 3.0
     inner = ElasticWarps(
-        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, 8.0)
+        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, (8.0,) * 3)
     )
     members = torch.arange(3)
     sources, moved = AffineWarps(inner, config).sample(members, generator())
@@ -263,16 +263,33 @@ def test_random_warps_are_as_strong_and_as_rough_as_what_was_measured() -> None:
     shape = (24, 32, 24)
     extent = (48.0, 64.0, 48.0)
     warps = ElasticWarps(
-        (48, 64, 48), (1.0, 1.0, 1.0), shape, ElasticWarpConfig(energy=1.0), Strength(3.0, 6.0)
+        (48, 64, 48),
+        (1.0, 1.0, 1.0),
+        shape,
+        ElasticWarpConfig(energy=1.0),
+        Strength(3.0, (6.0,) * 3),
     )
     velocities = warps.sample(torch.arange(40), generator())[1].velocity
     assert velocities is not None
     found = strength_of(velocities, extent)
     assert found.energy == pytest.approx(3.0, rel=0.1)
-    assert found.sigma_mm == pytest.approx(6.0, rel=0.1)
+    assert found.sigma_mm == pytest.approx((6.0,) * 3, rel=0.1)
     assert strength_of([], extent).energy == 0
     flat = strength_of(velocities[:, :, :1], (2.0, 64.0, 48.0))
-    assert flat.sigma_mm == pytest.approx(6.0, rel=0.1)
+    assert flat.sigma_mm == pytest.approx((2.0, 6.0, 6.0), rel=0.15)
+
+
+def test_random_warps_are_as_rough_along_every_axis_of_thick_slices() -> None:
+    """One width for all axes is that of the thick ones, and too smooth within a slice."""
+    shape, spacing, coarse = (128, 128, 24), (0.8, 0.8, 3.6), (64, 64, 12)
+    extent = tuple(n * s for n, s in zip(shape, spacing, strict=True))
+    noise = torch.randn(16, 3, *coarse, generator=generator())
+    dreams = strength_of(gaussian_smooth(noise, 2.0), extent)
+    warps = ElasticWarps(shape, spacing, coarse, ElasticWarpConfig(energy=1.0), dreams)
+    velocities = warps.sample(torch.arange(16), generator())[1].velocity
+    assert velocities is not None
+    assert dreams.sigma_mm == pytest.approx((3.2, 3.2, 14.4), rel=0.15)
+    assert strength_of(velocities, extent).sigma_mm == pytest.approx(dreams.sigma_mm, rel=0.15)
 
 
 def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(

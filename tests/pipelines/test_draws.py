@@ -1,5 +1,6 @@
 """The pieces of which the evidence is made, against the pipeline itself."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from benchmarks import draws
 from dreamorph.datasets import RecordDataset
 from dreamorph.parameters import Parameters
+from dreamorph.pipelines.dream import nodes as dream
 from dreamorph.training.tuning import candidates
 from dreamorph.volumes.cohort import Cohort
 from tests.pipelines.conftest import ROOT, Workplace
@@ -88,6 +90,24 @@ def test_what_a_draw_prepares_comes_back_from_its_file(
     assert [fold.prior is None for fold in again.folds] == [
         fold.prior is None for fold in prepared.folds
     ]
+
+
+@pytest.mark.parametrize("column", ["fingerprint", "subject", "class"])
+def test_dreams_are_judged_again_where_a_volume_that_sets_their_range_has_changed(
+    finished: Workplace, cohort: Cohort, given: Parameters, prepared: draws.Prepared, column: str
+) -> None:
+    """A corrected label of a volume outside the prior moves the gate's range, too."""
+    (file,) = finished.root.glob("data/*/tiny/pair_table.csv")
+    pairs = pd.read_csv(file)
+
+    def keys(of: Cohort) -> set[str]:
+        plan = dream.plan_dreams(of, prepared.prior, pairs, given.dreaming, given.audit)
+        return set(plan["key"])
+
+    table = cohort.table.copy()
+    table.loc[cohort.indices("train")[-1], column] = "corrected"
+    assert keys(cohort) == keys(cohort)
+    assert not keys(cohort) & keys(dataclasses.replace(cohort, table=table))
 
 
 def test_parameters_of_a_preset_are_those_of_kedro_run() -> None:

@@ -75,8 +75,8 @@ class ElasticWarps:
         """Warps as strong and as rough as the dreams, but for what `config` changes."""
         self.shape, self.spacing_mm, self.coarse = tuple(shape), tuple(spacing_mm), tuple(coarse)
         edges = [n * s for n, s in zip(self.shape, self.spacing_mm, strict=True)]
-        sigma_mm = config.sigma_mm or dreams.sigma_mm
-        self.sigma = [sigma_mm * n / e for n, e in zip(coarse, edges, strict=True)]
+        own = dreams.sigma_mm if config.sigma_mm is None else (config.sigma_mm,) * len(edges)
+        self.sigma = [s * n / e for s, n, e in zip(own, coarse, edges, strict=True)]
         self.deviation = math.sqrt(config.energy * dreams.energy / len(self.shape))
 
     def sample(

@@ -9,16 +9,17 @@ import torch
 
 @dataclass(frozen=True)
 class Strength:
-    """Two numbers in which random warps equal others.
+    """In what random warps equal others.
 
     Attributes:
         energy: mean squared velocity, mm^2 per voxel and summed over axes.
-        sigma_mm: width of the Gaussian kernel that makes white noise as rough: with the same mean
-            squared difference between neighbouring voxels, relative to the energy.
+        sigma_mm: widths, along each axis, of the Gaussian kernel that makes white noise as rough:
+            with the same mean squared difference between neighbouring voxels, relative to the
+            energy. Registrations are smoothed by voxels, so where these are long the width is.
     """
 
     energy: float
-    sigma_mm: float
+    sigma_mm: tuple[float, ...]
 
 
 def strength_of(velocities: Iterable[torch.Tensor], extent_mm: Sequence[float]) -> Strength:
@@ -37,11 +38,13 @@ def strength_of(velocities: Iterable[torch.Tensor], extent_mm: Sequence[float]) 
         for axis in range(len(steps)):
             steps[axis] += float(torch.diff(velocity, dim=1 + axis).square().sum(0).mean())
     if not count or energy == 0:
-        return Strength(0.0, min(extent_mm) / 4)
+        return Strength(0.0, (min(extent_mm) / 4,) * len(extent_mm))
     widths = []
     for axis, (edge, size) in enumerate(zip(extent_mm, shape, strict=True)):
-        if size == 1:  # nothing differs along it
+        if size == 1:
+            widths.append(edge)
             continue
         share = min(max(steps[axis] / energy, 1e-6), 1.9)
-        widths.append(0.5 * edge / size / math.sqrt(-math.log1p(-share / 2)))
-    return Strength(energy / count, sum(widths) / len(widths))
+        width = 0.5 * edge / size / math.sqrt(-math.log1p(-share / 2))
+        widths.append(min(width, edge))  # where next to nothing differs along it
+    return Strength(energy / count, tuple(widths))

@@ -34,7 +34,11 @@ def plan_dreams(
     generator = torch.Generator().manual_seed(dreaming.seed)
     recipes = Dreamer(prior, dreaming.scale).recipes(dreaming.pool, members, generator)
     plan = recipes_to_table(recipes)
-    limits = fingerprint(VERSION, audit.of_the_gate(), trusted(pair_table)["key"].to_list())
+    known = cohort.table.loc[cohort.indices("train"), ["fingerprint", "subject", "class"]]
+    limits = fingerprint(
+        VERSION, audit.of_the_gate(), trusted(pair_table)["key"].to_list(),
+        known.astype(str).to_numpy().tolist(),
+    )  # fmt: skip
     rows = plan.astype(str).to_numpy().tolist()
     return plan.assign(key=[f"{row[0]}-{fingerprint(row, limits)}" for row in rows])
 

@@ -35,7 +35,7 @@ from dreamorph.volumes.config import CohortConfig
 logger = logging.getLogger(__name__)
 
 #: Counts up whenever the same parameters would give other scores.
-VERSION = 7
+VERSION = 8
 #: Folds where the parameters leave it to the cohort and its patients are real.
 FOLDS = 3
 PLAN_COLUMNS = ["arm", "energy", "fold", "key"]
