@@ -151,9 +151,10 @@ def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:
     assert prior.coefficients(first.field) == again.coefficients(second.field)
     assert again.fingerprint == prior.fingerprint
     assert not torch.equal(first.field, prior.draw(6).field)
-    (tmp_path / "broken.pt").write_bytes(b"")
-    with pytest.raises(PriorError, match=r"broken\.pt is not a deformation prior"):
-        DeformationPrior.load(tmp_path / "broken.pt")
+    for content in (b"", b"no prior", (tmp_path / "prior.pt").read_bytes()[:500]):
+        (tmp_path / "broken.pt").write_bytes(content)
+        with pytest.raises(PriorError, match=r"broken\.pt is not a deformation prior"):
+            DeformationPrior.load(tmp_path / "broken.pt")
 
 
 def test_it_works_in_two_dimensions() -> None:

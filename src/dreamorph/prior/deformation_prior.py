@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -209,7 +210,7 @@ class DeformationPrior:
                     f"{Path(path).name} is a prior of format {state['format']}, expected {FORMAT}: "
                     "learn it again (kedro run --pipelines prior)"
                 )
-        except (KeyError, TypeError, EOFError, RuntimeError) as error:
+        except (KeyError, TypeError, EOFError, RuntimeError, UnpicklingError) as error:
             raise PriorError(f"{Path(path).name} is not a deformation prior: {error}") from error
         prior = cls(PriorConfig(**state["config"]))
         keys = ("affines", "members", "subjects", "classes")
