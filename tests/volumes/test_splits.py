@@ -189,6 +189,14 @@ def test_own_split_is_kept():
         assign_splits(table(20, splits=["train"] * 20), SplitConfig())
 
 
+def test_a_scan_without_label_of_a_subject_that_has_others_is_not_used(caplog):
+    cases = rows(table(6, splits=["train"] * 4 + ["test"] * 2))
+    cases[1] |= {"subject": cases[0]["subject"], "label": None}
+    result = assign_splits(frame(cases, GOOD_COLUMNS), SplitConfig())
+    assert result["split"].tolist() == ["train", "unused", "train", "train", "test", "test"]
+    assert "1 cases of split 'train' have no label and are not used" in caplog.text
+
+
 def test_own_split_with_faults():
     with pytest.raises(CohortError, match="2 cases of split 'test' have no label"):
         assign_splits(table(6, labelled=4, splits=["train"] * 4 + ["test"] * 2), SplitConfig())

@@ -265,6 +265,16 @@ def test_an_odd_ct_volume_without_its_rescaling_is_set_aside(build, tmp_path):
     assert reasons(check(tmp_path, modality="MR")) == {}
 
 
+def test_an_odd_scan_among_shapes_is_set_aside(build, tmp_path):
+    for i in range(6):
+        volume = build.image(i)
+        shape = (volume > 100).astype(np.uint8)
+        build.save(tmp_path / f"images/scan_{i}.nii", volume if i == 2 else shape)
+    result = check(tmp_path)
+    assert reasons(result)["scan_2"] == "scan among shapes"
+    assert result.facts.modality == "shape"
+
+
 def test_where_no_volume_says_which_way_it_points_that_is_said(build, tmp_path, caplog):
     root = build.msd(tmp_path, range(1, 5))
     for file in root.rglob("*.nii.gz"):

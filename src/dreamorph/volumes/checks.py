@@ -24,6 +24,7 @@ EMPTY_LABEL = "empty label"
 DUPLICATE = "duplicate image"
 AMBIGUOUS_LABEL = "ambiguous label"
 MASK_AS_IMAGE = "mask instead of image"
+SCAN_AMONG_SHAPES = "scan among shapes"
 UNORIENTED = "no orientation"
 NOT_HOUNSFIELD = "no Hounsfield units"
 

@@ -143,11 +143,20 @@ def _own_pools(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         raise CohortError(f"{len(missing)} cases have no split, but others do; fill all or none")
     check_disjoint(frame(cases, SPLIT_COLUMNS))
     for part in (TRAIN, TEST):
-        bare = sum(case["split"] == part and not case["labelled"] for case in cases)
+        own = [case for case in cases if case["split"] == part]
+        labelled = {case["subject"] for case in own if case["labelled"]}
+        bare = sum(case["subject"] not in labelled for case in own)
         if bare:
             raise CohortError(
-                f"{bare} cases of split '{part}' have no label; expected them in 'unlabelled'"
+                f"{bare} cases of split '{part}' have no label, nor has any other of their"
+                " subjects; expected them in 'unlabelled'"
             )
+        left = sum(not case["labelled"] for case in own)
+        if left:
+            logger.warning(
+                "%d cases of split '%s' have no label and are not used: their subjects have others",
+                left, part,
+            )  # fmt: skip
     return {
         part: sorted({case["subject"] for case in cases if case["split"] == part})
         for part in SPLITS

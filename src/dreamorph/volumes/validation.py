@@ -85,6 +85,7 @@ def validate(scan: Scan, config: CohortConfig) -> Validation:
         io.release()
     _look_for_images_as_labels(cases, declared)
     _look_for_labels_as_images(cases)
+    _look_for_scans_among_shapes(cases, scan.facts, config)
     _look_for_unscaled(cases, scan.facts, config)
     _look_for_duplicates(cases)
     _warn_of_lone_values(cases, declared)
@@ -250,6 +251,21 @@ def _warn_of_lone_values(cases: list[_Case], declared: Collection[int]) -> None:
         " own; if they mean one structure, write it with one value in all maps",
         listed,
     )
+
+
+def _look_for_scans_among_shapes(
+    cases: list[_Case], layout: LayoutFacts, config: CohortConfig
+) -> None:
+    """Where most images are binary the cohort is one of shapes, and the odd scan is set aside."""
+    images = [case for case in cases if not case.problems]
+    if config.modality != "auto" or layout.modality is not None:
+        return
+    if 2 * sum(case.binary for case in images) <= len(images):
+        return
+    for case in images:
+        if not case.binary:
+            detail = "the image holds grey values, where most others are binary shapes"
+            case.problems.append(Problem(checks.SCAN_AMONG_SHAPES, detail))
 
 
 def _look_for_unscaled(cases: list[_Case], layout: LayoutFacts, config: CohortConfig) -> None:
