@@ -48,6 +48,7 @@ def test_subjects_too_few_for_the_number_of_arms_are_underpowered(comparisons, e
     assert few.passed is None
     assert f"underpowered: {enough - 1} test subjects, {enough} needed" in few.detail
     assert "not better" not in few.detail
+    assert "p = " not in few.detail
 
 
 def test_missing_random_arm_fails():

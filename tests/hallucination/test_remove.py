@@ -106,6 +106,12 @@ def test_canary_a_net_that_never_draws_anything_proves_nothing():
     assert "misses the structure" in found.detail
 
 
+def test_a_net_that_draws_all_but_the_structure_fails_and_is_said_to_miss_it():
+    found = finding(lambda image: always(image) * (image <= 0.6))
+    assert found.passed is False
+    assert "misses the structure" in found.detail
+
+
 def test_canary_a_net_upset_by_painting_proves_nothing():
     config = CONFIG.model_copy(
         update={"removal": CONFIG.removal.model_copy(update={"noise": False})}

@@ -11,6 +11,9 @@ def test_the_report_hides_where_the_cohort_lies() -> None:
     shown = {"cohort": {"path": "hidden", "manifest": None, "layout": "msd"}, "split": {}}
     assert without_paths(given) == shown
     assert without_paths({"cohort": {"manifest": "a.csv"}}) == {"cohort": {"manifest": "hidden"}}
+    rule = {"regex": "(Doe|Roe)_", "cases_per_subject": 2}
+    kept = without_paths({"cohort": {"subject": rule}})["cohort"]["subject"]
+    assert kept == {"regex": "hidden", "cases_per_subject": 2}
 
 
 def test_the_report_tells_how_networks_were_scored_whatever_this_run_asks_for() -> None:

@@ -186,6 +186,17 @@ def test_hostile_names_stay_text(light: ReportInputs) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_that_every_volume_counts_as_another_subject_is_said(light: ReportInputs) -> None:
+    """Nobody told which volumes are of one person: the scores may be too good."""
+    said = "every volume counts as another subject"
+    table = light.cohort.table.assign(subject=[f"s{k}" for k in range(len(light.cohort))])
+    real = replace(light, simulated=False)
+    assert said in render_report(replace(real, cohort=replace(light.cohort, table=table)))
+    table.loc[table.index[:2], "subject"] = "s0"
+    assert said not in render_report(replace(real, cohort=replace(light.cohort, table=table)))
+    assert said not in render_report(replace(light, simulated=True))
+
+
 def test_averaged_views_are_said(light: ReportInputs) -> None:
     said = "as it is and 3 times more"
     shown = [

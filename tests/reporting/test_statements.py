@@ -62,6 +62,23 @@ def test_few_subjects_are_underpowered_whatever_the_interval(complete: ReportInp
     assert "p =" not in sentence
 
 
+@pytest.mark.parametrize(("count", "answer"), [(7, "Underpowered"), (8, "Not shown")])
+def test_subjects_too_few_for_the_corrected_test_are_underpowered(
+    complete: ReportInputs, count: int, answer: str
+) -> None:
+    """Four comparisons of dreams with networks need eight, however the interval lies."""
+    rivals = ("elastic", "classic", "none", "learned")
+    wide = {"lower": -0.01, "n_subjects": count}
+    rows = [ROW | wide | {"second": rival} for rival in rivals]
+    rows.append(ROW | wide | {"first": "learned"})
+    statement = against(replace(complete, comparisons=pd.DataFrame(rows)), "elastic", "it")
+    assert statement.answer == answer
+    assert ("8 are needed" in statement.sentence) == (count < 8)
+    alone = pd.DataFrame([ROW | wide | {"second": "atlas"}])
+    held = against(replace(complete, comparisons=alone), "atlas", "it")
+    assert held.answer == "Not shown"
+
+
 def test_a_row_the_other_way_round_is_turned(complete: ReportInputs) -> None:
     swapped = judged(
         complete, first="elastic", second="dream", mean_first=0.82, mean_second=0.84,

@@ -10,7 +10,12 @@ from dreamorph.reporting.sections import arms
 from dreamorph.reporting.wording import NOTHING
 from dreamorph.training.tuning import COLUMNS
 
-WAYS = (("elastic", 1.0, 0.70), ("elastic", 2.0, 0.72), ("dream", 1.0, 0.8))
+WAYS = (
+    ("elastic", 1.0, 0.70),
+    ("elastic", 2.0, 0.72),
+    ("classic", 1.0, 0.6),
+    ("dream", 1.0, 0.8),
+)
 CHOICE = {
     "recommended_arm": "dream",
     "choice_reason": "dream leads by more than one standard error",
@@ -36,6 +41,7 @@ def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInp
     assert [row[:2] for row in section["tuning"].rows] == [
         ("random warp", "1"),
         ("random warp", "2"),
+        ("classic", NOTHING),
         ("dream", NOTHING),
     ]
     assert section["tuning"].rows[1][2:] == (

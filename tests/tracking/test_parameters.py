@@ -34,6 +34,8 @@ def test_nested_and_typed_parameters_become_columns() -> None:
         ({"x": Path("/ward/study")}, {"x": "hidden"}),
         ({"x": "../ward/study"}, {"x": "hidden"}),
         ({"x": r"^(\w+)_\d/2$"}, {"x": r"^(\w+)_\d/2$"}),
+        ({"subject": {"regex": "(Doe|Roe)_"}}, {"subject.regex": "hidden"}),
+        ({"subject": {"regex": None}}, {"subject.regex": "None"}),
         ({"mlflow_password": "p", "api_key": {"a": 1}, "token": "t"}, {}),
         ({"odd,name": 1}, {tidy_name("odd,name"): "1"}),
         ({"empty": {}}, {"empty": "{}"}),

@@ -60,6 +60,14 @@ def test_two_spellings_of_a_subject_are_refused(build, tmp_path, one, other):
     assert one not in str(error.value).replace("1 subjects", "")
 
 
+def test_a_list_beside_the_volumes_is_pointed_out(build, tmp_path, caplog):
+    build.msd(tmp_path, range(1, 4))
+    (tmp_path / "Doe_Jane.csv").write_text("case,image\na,b\n")
+    scan(CohortConfig(path=tmp_path))
+    assert "holds 1 CSV files that are not read" in caplog.text
+    assert "Doe" not in caplog.text
+
+
 def test_a_missing_rule_is_warned_of(build, tmp_path, caplog):
     scan(CohortConfig(path=build.msd(tmp_path, range(1, 4))))
     assert "counts as a subject of its own" in caplog.text

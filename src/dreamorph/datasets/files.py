@@ -114,6 +114,6 @@ def check_exists(path: Path) -> None:
     """Raise MissingDataError, naming the way out, where a result is absent."""
     if not path.exists():
         raise MissingDataError(
-            f"{path} does not exist yet: run the steps that make it first, "
-            "or the whole pipeline with `kedro run`"
+            f"{path} does not exist yet: give `study` as that of the run is called, or run the "
+            "steps that make it first"
         )

@@ -40,23 +40,26 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
     if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
         return Finding(float("nan"), 0.0, rule, random.n, False, "; ".join(problems))
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    detail = _describe(found, adjusted, evidence.arm)
     needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(len(found), level))
     if random.n < needed:
         why = (
             f"underpowered: {random.n} test subjects, {needed} needed for {len(found)} "
-            f"comparisons; {detail}"
+            f"comparisons; {_differences(found, evidence.arm)}"
         )
         return Finding(random.mean, 0.0, rule, random.n, None, why)
+    detail = _differences(found, evidence.arm, adjusted)
     better = random.low > 0 and adjusted[evidence.random_arm] < level
     if not better:
         detail += "; not better than random warps"
     return Finding(random.mean, 0.0, rule, random.n, better, detail)
 
 
-def _describe(found: dict[str, Difference], adjusted: dict[str, float], judged: str) -> str:
-    shown = "; ".join(
-        f"{judged} - {arm}: {difference}, p = {adjusted[arm]:.3g}"
-        for arm, difference in found.items()
-    )
-    return f"{shown}; p by Holm over these {len(found)}"
+def _differences(
+    found: dict[str, Difference], judged: str, adjusted: dict[str, float] | None = None
+) -> str:
+    """In words; without p-values where none could be small enough."""
+    parts = [f"{judged} - {arm}: {difference}" for arm, difference in found.items()]
+    if adjusted is None:
+        return "; ".join(parts)
+    parts = [f"{part}, p = {adjusted[arm]:.3g}" for part, arm in zip(parts, found, strict=True)]
+    return f"{'; '.join(parts)}; p by Holm over these {len(found)}"

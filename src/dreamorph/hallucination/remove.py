@@ -164,12 +164,11 @@ def _one_structure(table: pd.DataFrame, config: AuditConfig) -> Finding:
     if bound is None:
         why = f"neither empty volumes nor room for a sham; {detail}"
         return Finding(value, None, RULE_SHAM, n, None, why)
-    detail = f"{detail}; {bound.detail}"
+    doubts = _doubts(part, structure, config)
+    detail = "; ".join([detail, bound.detail, *doubts])
     if bound.broken or not value <= bound.threshold:
         return Finding(value, bound.threshold, bound.rule, n, False, detail)
-    doubts = _doubts(part, structure, config)
-    verdict = None if doubts else True
-    return Finding(value, bound.threshold, bound.rule, n, verdict, "; ".join([detail, *doubts]))
+    return Finding(value, bound.threshold, bound.rule, n, None if doubts else True, detail)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dreamorph.evaluation import CONFIDENCE, subject_means, with_absent_labels
 from dreamorph.hallucination.result import DOES_NOT_APPLY
+from dreamorph.hallucination.statistics import fewest_subjects
 from dreamorph.reporting.inputs import DREAM, NETWORK_ARMS, RANDOM, ReportInputs
 from dreamorph.reporting.parts import signed, span
 from dreamorph.reporting.style import arm_name
@@ -59,7 +60,7 @@ def against(inputs: ReportInputs, rival: str | None, what: str) -> Statement:
     if row is None:
         text = f"The dream arm and {arm_name(rival)} were not compared."
         return Statement(question, "Not measured", text, "open")
-    return _judged(question, row, rival)
+    return _judged(question, row, rival, _needed(inputs.comparisons, row))
 
 
 def best_baseline(inputs: ReportInputs) -> str | None:
@@ -188,7 +189,21 @@ def _comparison(table: pd.DataFrame, rival: str, arm: str = DREAM) -> dict[str, 
     return None
 
 
-def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
+def _needed(table: pd.DataFrame, row: dict[str, Any]) -> int:
+    """Fewest test subjects by which the corrected test of a comparison could confirm anything.
+
+    Against other networks dreams are one family, each against the plain method is one by itself.
+    """
+    pair = {row["first"], row["second"]}
+    family = 1
+    if pair <= set(NETWORK_ARMS):
+        own = table[table["metric"] == row["metric"]]
+        others = zip(own["first"], own["second"], strict=True)
+        family = sum(DREAM in both and set(both) <= set(NETWORK_ARMS) for both in others)
+    return fewest_subjects(family, LEVEL)
+
+
+def _judged(question: str, row: dict[str, Any], rival: str, needed: int) -> Statement:
     sign = _sign(row)
     if not math.isfinite(row["difference"]):
         text = f"The difference could not be measured ({row['n_subjects']} common test subjects)."
@@ -196,6 +211,12 @@ def _judged(question: str, row: dict[str, Any], rival: str) -> Statement:
     numbers = _numbers(row, rival)
     if row["p"] is None or not math.isfinite(row["upper"] - row["lower"]):
         text = "Too few test subjects to tell a difference from luck."
+        return Statement(question, "Underpowered", f"{text} {numbers}", "open")
+    if row["n_subjects"] < needed:
+        text = (
+            "Too few test subjects to tell a difference from luck, whatever it is:"
+            f" {needed} are needed for as many comparisons."
+        )
         return Statement(question, "Underpowered", f"{text} {numbers}", "open")
     lower, upper = sorted((sign * row["lower"], sign * row["upper"]))
     if lower <= 0 <= upper:

@@ -13,6 +13,8 @@ _SECRET = re.compile(r"(?i)(password|passwd|secret|token|credential|api_?key)")
 _PATH_NAME = re.compile(r"(?i)(^|_)(path|folder|file|dir|manifest)s?$")
 _PATH_VALUE = re.compile(r"^(/|~|\.{1,2}/|[A-Za-z]:\\)")
 _LONGEST = 500
+#: A pattern for subjects may list them.
+_NAMES_PEOPLE = ("regex",)
 #: In place of a path: even its last name may be a patient's.
 HIDDEN = "hidden"
 
@@ -20,7 +22,7 @@ HIDDEN = "hidden"
 def columns(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Flatten nested dicts and pydantic models to `registration.learning_rate` -> text.
 
-    Secrets are left out and paths are hidden, since folders may name patients.
+    Secrets are left out; paths and patterns for subjects are hidden, since they may name patients.
     """
     return {
         tidy_name(name): _public(name.rpartition(".")[2], value)
@@ -42,6 +44,7 @@ def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _public(key: str, value: Any) -> str:
     text = str(value)
     named = isinstance(value, str) and _PATH_NAME.search(key)
-    if isinstance(value, PurePath) or named or _PATH_VALUE.match(text):
+    people = key in _NAMES_PEOPLE and value is not None
+    if isinstance(value, PurePath) or named or people or _PATH_VALUE.match(text):
         return HIDDEN
     return text[:_LONGEST]

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from dreamorph.errors import CohortError
 from dreamorph.volumes.config import CohortConfig, SubjectRule
+from dreamorph.volumes.files import files_in
 from dreamorph.volumes.layouts import read_layout
 from dreamorph.volumes.layouts.common import BIDS
 from dreamorph.volumes.naming import published_names
@@ -41,6 +42,7 @@ def scan(config: CohortConfig) -> Scan:
         private_subjects=facts.subjects_are_private,
         data_set=facts.data_set,
     )
+    _tell_of_lists(config, facts.layout)
     alone = sum(own)
     if alone:
         logger.warning(
@@ -92,6 +94,19 @@ def _check_rule(cases: list[CaseFiles], subjects: list[str | None], rule: Subjec
         raise CohortError(
             f"cohort.subject.regex {rule.regex!r} finds {kind} in {len(cases) - unmatched} of"
             f" {len(cases)} case names; it must fit all of them, or give a manifest"
+        )
+
+
+def _tell_of_lists(config: CohortConfig, layout: str) -> None:
+    """A CSV beside the volumes may be meant as the manifest; its name may name a patient."""
+    if layout == "manifest" or config.path is None or not config.path.expanduser().is_dir():
+        return
+    lists = sum(file.suffix.lower() == ".csv" for file in files_in(config.path.expanduser()))
+    if lists:
+        logger.warning(
+            "the cohort's folder holds %d CSV files that are not read: to use one as a manifest,"
+            " give it as cohort.manifest",
+            lists,
         )
 
 

@@ -132,11 +132,14 @@ def write_report(
 
 
 def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters fit to be shown: paths are hidden, since folders may name patients."""
+    """Parameters fit to be shown, without paths and patterns, which may name patients."""
     cohort = dict(parameters.get("cohort") or {})
     for name in ("path", "manifest"):
         if cohort.get(name):
             cohort[name] = HIDDEN
+    subject = dict(cohort.get("subject") or {})
+    if subject.get("regex"):
+        cohort["subject"] = subject | {"regex": HIDDEN}
     return parameters | {"cohort": cohort}
 
 

@@ -12,7 +12,7 @@ from dreamorph.reporting.parts import Listed, listed, number, picture, signed, s
 from dreamorph.reporting.statements import best_baseline
 from dreamorph.reporting.style import arm_name
 from dreamorph.reporting.wording import INTERVAL, METRIC_NAMES, NOTHING, UNITS
-from dreamorph.training.tuning import counted
+from dreamorph.training.tuning import SCALED, counted
 from dreamorph.volumes.records import rows as records
 
 _METRICS = (("dice", "Dice"), ("hd95_mm", "HD95 mm"), ("surface_dice", "surface Dice"))
@@ -20,8 +20,6 @@ _DECIMALS = {"dice": 3, "hd95_mm": 2, "surface_dice": 3}
 _WORST_TITLES = {
     "dice": "mean Dice",
     "hd95_mm": "mean HD95 mm",
-    "volume_ml": "predicted mL per label",
-    "reference_ml": "reference mL per label",
 }
 _FEW = f"Fewer than {FEWEST_RESAMPLED} test subjects give no interval."
 _NO_CASES = "No test case was scored."
@@ -200,7 +198,7 @@ def _tuning(inputs: ReportInputs) -> Listed:
     if not inputs.tuning.empty:
         names = list(inputs.tuning["label"].drop_duplicates())
         for (arm, energy), part in inputs.tuning.groupby(["arm", "energy"], sort=False):
-            strength = NOTHING if arm == "dream" else f"{energy:g}"
+            strength = f"{energy:g}" if arm in SCALED else NOTHING
             counts = counted(part, labels).groupby("subject")["score"].mean()
             own = [part.loc[part["label"] == name, "score"] for name in names]
             cells = [_spread(scores.to_numpy(dtype=float), 3) for scores in (counts, *own)]

@@ -41,6 +41,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
         "modality": _MODALITIES.get(cohort.modality, cohort.modality),
         "n_cases": len(cohort),
         "n_subjects": cohort.table["subject"].nunique(),
+        "alone": cohort.table["subject"].is_unique and not inputs.simulated,
     }
 
 

@@ -23,14 +23,14 @@ def read_layout(config: CohortConfig) -> Layout:
         raise CohortError("cohort.path is not set: give the folder, .npz or .csv of your cohort")
     path = config.path.expanduser().absolute()  # later steps may run from elsewhere
     if not path.exists():
-        raise CohortError(f"cohort.path: {path} does not exist")
+        raise CohortError(f"cohort.path: '{path}' does not exist")
     try:
         reader = LAYOUTS[config.layout] if config.layout != "auto" else _recognise(path)
         layout = reader.read(path, config)
     except OSError as error:
-        raise CohortError(f"cohort.path: {path} cannot be listed: {error.strerror}") from error
+        raise CohortError(f"cohort.path: '{path}' cannot be listed: {error.strerror}") from error
     if not layout.cases:
-        raise CohortError(f"cohort.path: {path}, read as '{reader.name}', holds no volume")
+        raise CohortError(f"cohort.path: '{path}', read as '{reader.name}', holds no volume")
     return layout
 
 
@@ -39,12 +39,12 @@ def _recognise(path: Path) -> LayoutReader:
         if reader.recognises(path):
             if reader is folder.READER and dicom.recognises(path):
                 raise CohortError(
-                    f"cohort.path: {path} holds NIfTI and DICOM files; say which are meant:"
+                    f"cohort.path: '{path}' holds NIfTI and DICOM files; say which are meant:"
                     " cohort.layout=folder or dicom"
                 )
             return reader
     known = "; ".join(f"{reader.name}: {reader.description}" for reader in LAYOUTS.values())
-    raise CohortError(f"cohort.path: {path} {_what_it_is(path)}; recognised layouts are {known}")
+    raise CohortError(f"cohort.path: '{path}' {_what_it_is(path)}; recognised layouts are {known}")
 
 
 def _what_it_is(path: Path) -> str:
