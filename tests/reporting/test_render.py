@@ -231,6 +231,20 @@ def test_a_broken_section_is_named_and_spares_the_rest(
 
 
 @pytest.mark.usefixtures("quick")
+def test_grey_scans_without_labels_are_not_said_to_have_outlines(
+    classification: ReportInputs,
+) -> None:
+    cohort = replace(classification.cohort, modality="MR", label_names={})
+    pairs = classification.pairs.drop(columns=list(classification.pairs.filter(like="dice")))
+    scans = replace(classification, cohort=cohort, pairs=pairs)
+    text = Page(render_report(scans)).text
+    assert BROKEN not in text
+    for word in ("Coloured outlines", "together with its labels", "correlation and Dice"):
+        assert word not in text
+    assert "Coloured outlines" in Page(render_report(classification)).text
+
+
+@pytest.mark.usefixtures("quick")
 def test_classification_shows_its_own_scores(classification: ReportInputs) -> None:
     html = render_report(replace(classification, pair_examples=[]))
     text = Page(html).text

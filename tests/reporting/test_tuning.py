@@ -41,7 +41,7 @@ def test_every_candidate_has_a_row_and_the_choice_a_sentence(complete: ReportInp
     assert [row[:2] for row in section["tuning"].rows] == [
         ("random warp", "1"),
         ("random warp", "2"),
-        ("classic", NOTHING),
+        ("affine maps alone", NOTHING),
         ("dream", NOTHING),
     ]
     assert section["tuning"].rows[1][2:] == (

@@ -143,6 +143,11 @@ class Outlined:
     spacing_mm: tuple[float, ...]
 
 
+def has_outlines(inputs: ReportInputs) -> bool:
+    """Whether volumes are outlined: by their labels, or shapes by themselves."""
+    return bool(inputs.cohort.label_names) or inputs.cohort.modality == "shape"
+
+
 def outlined(
     inputs: ReportInputs, images: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor
 ) -> Outlined:

@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 #: Okabe and Ito's palette; symbols differ as well.
 _ARMS = {
     "none": Mark("no augmentation", "#6e7781", "o"),
-    "classic": Mark("classic", "#56b4e9", "s"),
+    "classic": Mark("affine maps alone", "#56b4e9", "s"),
     "elastic": Mark("random warp", "#0072b2", "D"),
     "dream": Mark("dream", "#d55e00", "P"),
     "learned": Mark("learned warp", "#cc79a7", "X"),

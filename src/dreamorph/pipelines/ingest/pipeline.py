@@ -13,7 +13,7 @@ def create_pipeline() -> Pipeline:
                 nodes.simulate_patients,
                 ["params:cohort", "params:simulation", "simulated_before"],
                 "simulated_patients",
-                name="simulate_patients",
+                name="simulate_patients_where_none_are_given",
             ),
             node(
                 nodes.scan_files,

@@ -55,7 +55,8 @@ def gallery(inputs: ReportInputs) -> Figure | str:
     axes[0, 0].set_title("source")
     for ax in axes[0, 1:]:
         ax.set_title("dream")
-    planes.legend(figure, real.names, _SOURCE_LEGEND)
+    if real.names:
+        planes.legend(figure, real.names, _SOURCE_LEGEND)
     return figure
 
 
@@ -91,7 +92,8 @@ def three_planes(inputs: ReportInputs) -> Figure | str:
     for ax, name in zip(axes[0], ("source", "dream", "moved by"), strict=True):
         ax.set_title(name)
     figure.colorbar(drawn, ax=axes[:, 2], label="mm", fraction=0.06, aspect=30)
-    planes.legend(figure, real.names, _SOURCE_LEGEND)
+    if real.names:
+        planes.legend(figure, real.names, _SOURCE_LEGEND)
     return figure
 
 

@@ -43,7 +43,9 @@ def pair(inputs: ReportInputs, index: int = 0) -> Figure | str:
     titles = ["fixed", *steps, "fixed / warped tiles"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
-    planes.legend(figure, volumes.names, {"fixed outline": {"color": "white", "linestyle": ":"}})
+    if volumes.names:
+        dotted = {"fixed outline": {"color": "white", "linestyle": ":"}}
+        planes.legend(figure, volumes.names, dotted)
     return figure
 
 

@@ -4,23 +4,28 @@ from typing import Any
 
 from dreamorph.reporting.figures import dreams as figures
 from dreamorph.reporting.figures.planes import CONVENTION
-from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.inputs import ReportInputs, has_outlines
 from dreamorph.reporting.parts import Listed, listed, picture
 
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
     """Slices, label volumes and what was rejected."""
+    outlines = ""
+    if has_outlines(inputs):
+        outlines = (
+            " Coloured outlines are the label that belongs to the image, the white dotted one is"
+            " that of the source: between them lies what was dreamed."
+        )
     return {
         "convention": CONVENTION,
         "kind": inputs.kind,
+        "labels": inputs.cohort.n_labels > 0,
         "gallery": picture(
             figures.gallery(inputs),
             "dreams_gallery",
-            f"Rows of slices: a {inputs.kind} volume and dreams made of it, with label outlines",
+            f"Rows of slices: a {inputs.kind} volume and dreams made of it",
             f"Each row is one {inputs.kind} volume and dreams made of it, in the same slice and"
-            " with the same grey levels. Coloured outlines are the label that belongs to the"
-            " image, the white dotted one is that of the source: between them lies what was"
-            " dreamed. Black is where the source was not scanned.",
+            f" with the same grey levels.{outlines} Black is where the source was not scanned.",
         ),
         "planes": picture(
             figures.three_planes(inputs),

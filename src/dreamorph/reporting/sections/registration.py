@@ -6,7 +6,7 @@ import pandas as pd
 
 from dreamorph.reporting.figures import registration as figures
 from dreamorph.reporting.figures.planes import CONVENTION
-from dreamorph.reporting.inputs import ReportInputs
+from dreamorph.reporting.inputs import ReportInputs, has_outlines
 from dreamorph.reporting.parts import Listed, Shown, from_frame, listed, number, picture
 from dreamorph.reporting.wording import MINUS, TIMES
 
@@ -20,6 +20,9 @@ _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 def build(inputs: ReportInputs) -> dict[str, Any]:
     """Example pairs, the quality of all pairs, and those set aside."""
+    rise = "Local correlation"
+    if inputs.pairs.filter(like="dice").notna().to_numpy().any():
+        rise += " and Dice"
     return {
         "examples": [_example(inputs, k) for k in range(max(1, _count(inputs)))],
         "convention": CONVENTION,
@@ -27,9 +30,9 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             figures.quality(inputs),
             "registration_quality",
             "Strips of similarity, Dice, inverse error and volume change of every registered pair",
-            "Every registered pair is a point; lines join the same pair, bars are medians. Local"
-            " correlation and Dice should rise. The inverse error says how far a point is from"
-            " itself after the map and back; the logarithm of the volume change is 0.69 where"
+            "Every registered pair is a point; lines join the same pair, bars are medians."
+            f" {rise} should rise. The inverse error says how far a point is from itself"
+            " after the map and back; the logarithm of the volume change is 0.69 where"
             f" tissue doubles and {MINUS}0.69 where it halves.",
             kind="svg" if len(inputs.pairs) <= _MOST_SVG_POINTS else "webp",
         ),
@@ -52,13 +55,19 @@ def _example(inputs: ReportInputs, index: int) -> Shown:
         if inputs.common is None
         else " The fixed volume is shown in the common space, into which the affine step leads."
     )
+    outlined, outlines = "", ""
+    if has_outlines(inputs):
+        outlined = ", with label outlines"
+        outlines = (
+            " Coloured outlines are the volume's own labels, the white dotted one is that of the"
+            " fixed volume: after the warp they should coincide."
+        )
     return picture(
         figure,
         f"registration_pair_{index + 1}",
-        f"Slices of {fixed} and of {moving} before and after registration, with label outlines",
-        f"{moving} (moving) brought onto {fixed} (fixed). Coloured outlines are the volume's own"
-        " labels, the white dotted one is that of the fixed volume: after the warp they should"
-        f" coincide. Tiles alternate between fixed and warped: edges should run on.{where}",
+        f"Slices of {fixed} and of {moving} before and after registration{outlined}",
+        f"{moving} (moving) brought onto {fixed} (fixed).{outlines} Tiles alternate between"
+        f" fixed and warped: edges should run on.{where}",
     )
 
 
