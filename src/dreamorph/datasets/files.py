@@ -114,6 +114,6 @@ def check_exists(path: Path) -> None:
     """Raise MissingDataError, naming the way out, where a result is absent."""
     if not path.exists():
         raise MissingDataError(
-            f"{path} does not exist yet: give `study` as that of the run is called, or run the "
-            "steps that make it first"
+            f"{path} does not exist yet: is `study` what that run is called? If so, run the steps"
+            " that make it first, or all of them with `kedro run` and the same parameters"
         )
