@@ -7,7 +7,7 @@ labelled volumes of n subjects and from others without their labels, and scores 
 subjects every time. --jobs processes share the work in pieces (see `benchmarks.pieces`), on a GPU
 or on a CPU's cores; every piece that is finished is kept in benchmarks/results/evidence_NAME.csv
 or evidence_NAME_tuning.csv, or below data/benchmarks, and not done again. Parameters that differ
-from those of the results that are kept stop it.
+from those of the results that are kept stop it; changes of the code do not.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from benchmarks.curves import (
     worth,
 )
 from benchmarks.pieces import Piece, Processes, Workshop, ways_of
-from benchmarks.registration import as_markdown, write_section
+from benchmarks.registration import around_section, as_markdown, write_section
 from benchmarks.settings import check_settings
 from dreamorph.parameters import Parameters
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE
@@ -358,6 +358,8 @@ def main(arguments: list[str] | None = None) -> None:
     if min(labelled) < 1:
         raise SystemExit(f"{min(labelled)} labelled volumes: nothing can be learned of under one")
     check_settings(study.name, study.parameters, SETTINGS, options.mix)
+    if options.write:
+        around_section(PAGE, study.name)
     progress = Progress(study, options)
     progress.complete([(n, d) for d in range(options.draws) for n in labelled])
     results = progress.scores()

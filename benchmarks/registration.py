@@ -170,12 +170,21 @@ def as_markdown(table: pd.DataFrame) -> str:
 
 def write_section(page: Path, name: str, text: str) -> None:
     """Replace the part of a page between two comments that carry a name."""
+    before, after = around_section(page, name)
+    page.write_text(f"{before}\n{text}{after}")
+
+
+def around_section(page: Path, name: str) -> tuple[str, str]:
+    """What stands before and after the part of a page, its two comments included.
+
+    Raises:
+        SystemExit: the page has no such part; ask before long work.
+    """
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     whole = page.read_text()
     if start not in whole or end not in whole:
         raise SystemExit(f"{page} has no place for {name}: expected the comment {start} and {end}")
-    before, rest = whole.split(start)
-    page.write_text(f"{before}{start}\n{text}{end}{rest.split(end)[1]}")
+    return whole[: whole.index(start) + len(start)], whole[whole.index(end) :]
 
 
 if __name__ == "__main__":
