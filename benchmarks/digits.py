@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.cohorts import ROOT
-from dreamorph.dreaming import ElasticWarpConfig, ElasticWarps
+from dreamorph.dreaming import ElasticWarps
 from dreamorph.dreaming.samplers import IdentityWarps, WarpSampler
 from dreamorph.dreaming.strength import Strength
 from dreamorph.prior import DeformationPrior, PriorConfig, solve_population
@@ -140,7 +140,6 @@ def random_warps(energy: float, sigma_mm: float) -> WarpSampler:
         SHAPE,
         SPACING,
         coarse,
-        ElasticWarpConfig(energy=1.0),
         Strength(energy, (sigma_mm,) * len(SHAPE)),
     )
 

@@ -13,7 +13,6 @@ from dreamorph.dreaming import (
     AffineWarps,
     Dreamer,
     DreamWarps,
-    ElasticWarpConfig,
     ElasticWarps,
     IdentityWarps,
     samplers,
@@ -210,9 +209,7 @@ def test_a_source_without_a_class_is_refused_where_there_are_classes() -> None:
 
 
 def test_elastic_warps_have_the_energy_asked_for() -> None:
-    warps = ElasticWarps(
-        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, (5.0,) * 3)
-    )
+    warps = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, Strength(4.0, (5.0,) * 3))
     _, transform = warps.sample(torch.zeros(200, dtype=torch.long), generator())
     assert transform.velocity is not None
     energy = transform.velocity.square().sum(1).mean()
@@ -242,9 +239,7 @@ def test_affine_maps_stay_in_their_range_and_keep_the_warp() -> None:
     assert determinant.log().abs().max() <= 0.3 + 1e-9
     assert determinant.log().abs().max() > 0.15
     assert matrices[:, :3, 3].abs().max() < 3.0
-    inner = ElasticWarps(
-        SHAPE, (2.0, 2.0, 2.0), COARSE, ElasticWarpConfig(energy=1.0), Strength(4.0, (8.0,) * 3)
-    )
+    inner = ElasticWarps(SHAPE, (2.0, 2.0, 2.0), COARSE, Strength(4.0, (8.0,) * 3))
     members = torch.arange(3)
     sources, moved = AffineWarps(inner, config).sample(members, generator())
     _, bare = inner.sample(members, generator())
@@ -266,7 +261,6 @@ def test_random_warps_are_as_strong_and_as_rough_as_what_was_measured() -> None:
         (48, 64, 48),
         (1.0, 1.0, 1.0),
         shape,
-        ElasticWarpConfig(energy=1.0),
         Strength(3.0, (6.0,) * 3),
     )
     velocities = warps.sample(torch.arange(40), generator())[1].velocity
@@ -285,7 +279,7 @@ def test_random_warps_are_as_rough_along_every_axis_of_thick_slices() -> None:
     extent = tuple(n * s for n, s in zip(shape, spacing, strict=True))
     noise = torch.randn(16, 3, *coarse, generator=generator())
     dreams = strength_of(gaussian_smooth(noise, 2.0), extent)
-    warps = ElasticWarps(shape, spacing, coarse, ElasticWarpConfig(energy=1.0), dreams)
+    warps = ElasticWarps(shape, spacing, coarse, dreams)
     velocities = warps.sample(torch.arange(16), generator())[1].velocity
     assert velocities is not None
     assert dreams.sigma_mm == pytest.approx((3.2, 3.2, 14.4), rel=0.15)

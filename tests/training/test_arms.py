@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dreamorph.dreaming import AffineWarpConfig, Dreamer, ElasticWarpConfig, LearnedWarps
+from dreamorph.dreaming.strength import Strength, strength_of
 from dreamorph.errors import TrainingError
 from dreamorph.prior import DeformationPrior, PriorConfig
 from dreamorph.spatial import gaussian_smooth
@@ -191,3 +192,26 @@ def test_without_an_accepted_dream_there_is_no_dream_arm_and_others_go_by_unjudg
     for name in ("elastic", "learned"):
         assert energy(drawn(bare, name)[1]) == pytest.approx(material.strength.energy, rel=0.5)
     assert bare.with_energy(4.0).strength is bare.strength
+
+
+def test_learned_warps_are_as_rough_as_random_ones(material: Material) -> None:
+    """Rougher than the dreams by what is asked, both alike, and as strong as before."""
+    fine = DeformationPrior(PriorConfig(wavelength_voxels=2.0))
+    prior = fine.fit(material.prior.fields, EXTENT, members=material.prior.members)
+    rough = replace(material, prior=prior, elastic=ElasticWarpConfig(energy=2.0, width=0.6))
+    dreams = rough.strength
+    want = tuple(0.6 * width for width in dreams.sigma_mm)
+    found = {}
+    for name in ("elastic", "learned"):
+        own = torch.cat([drawn(rough, name, seed)[1] for seed in range(4)])
+        found[name] = strength_of(own, EXTENT)
+        assert found[name].energy == pytest.approx(2 * dreams.energy, rel=0.2)
+    assert found["elastic"].sigma_mm == pytest.approx(want, rel=0.15)
+    assert found["learned"].sigma_mm == pytest.approx(want, rel=0.25)
+    assert max(found["learned"].sigma_mm) < 0.85 * min(dreams.sigma_mm)
+
+
+def test_a_width_in_millimetres_comes_before_one_in_shares() -> None:
+    dreams = Strength(3.0, (6.0, 5.0))
+    assert ElasticWarpConfig(energy=2.0, width=0.5).strength(dreams) == Strength(6.0, (3.0, 2.5))
+    assert ElasticWarpConfig(sigma_mm=4.0).strength(dreams).sigma_mm == (4.0, 4.0)

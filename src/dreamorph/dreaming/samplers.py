@@ -3,24 +3,28 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import torch
 
-from dreamorph.dreaming.config import AffineWarpConfig, ElasticWarpConfig
+from dreamorph.dreaming.config import AffineWarpConfig
 from dreamorph.dreaming.dreamer import Dreamer
 from dreamorph.dreaming.dreams import Recipe
 from dreamorph.dreaming.strength import Strength
 from dreamorph.errors import DreamError
 from dreamorph.prior import DeformationPrior
+from dreamorph.prior.basis import in_shells
 from dreamorph.spatial.affine import affine_exp, identity_affine
 from dreamorph.spatial.smoothing import gaussian_smooth
 from dreamorph.spatial.transform import SpatialTransform, concatenate
 
 #: Maps of a pool of dreams are kept up to this size, and so are deviations.
 POOL_BYTES = 2**30
-#: Deviations of each class that training draws from.
-DEVIATIONS = 512
+#: Deviations of each class that training draws from, and those that tell the prior's spectrum.
+DEVIATIONS, OF_SPECTRUM = 512, 128
+#: Power of a cosine, mm^2, that counts as none.
+TINY = 1e-12
 
 
 class WarpSampler(Protocol):
@@ -69,15 +73,13 @@ class ElasticWarps:
         shape: Sequence[int],
         spacing_mm: Sequence[float],
         coarse: Sequence[int],
-        config: ElasticWarpConfig,
-        dreams: Strength,
+        strength: Strength,
     ) -> None:
-        """Warps as strong and as rough as the dreams, but for what `config` changes."""
+        """Warps as strong and as rough as `strength` says."""
         self.shape, self.spacing_mm, self.coarse = tuple(shape), tuple(spacing_mm), tuple(coarse)
         edges = [n * s for n, s in zip(self.shape, self.spacing_mm, strict=True)]
-        own = dreams.sigma_mm if config.sigma_mm is None else (config.sigma_mm,) * len(edges)
-        self.sigma = [s * n / e for s, n, e in zip(own, coarse, edges, strict=True)]
-        self.deviation = math.sqrt(config.energy * dreams.energy / len(self.shape))
+        self.sigma = [s * n / e for s, n, e in zip(strength.sigma_mm, coarse, edges, strict=True)]
+        self.deviation = math.sqrt(strength.energy / len(self.shape))
 
     def sample(
         self, members: torch.Tensor, generator: torch.Generator
@@ -183,8 +185,9 @@ class LearnedWarps:
     volume's own shape, as Hauberg et al. (AISTATS 2016) add what they learned to a digit. The prior
     knows it in the common space, where volume i lies at `T_i . exp(w_i)`; the volume is pulled
     through `T_i . exp(deviation) . T_i^-1`, so that it varies where its anatomy does. The
-    counterpart of `ElasticWarps` at equal energy: only the directions differ. Far beyond the
-    population's own energy what is shown is nobody's anatomy, as it is under random warps.
+    counterpart of `ElasticWarps` at equal energy and with the same mean spectrum: only the
+    directions differ. Far beyond the population's own what is shown is nobody's anatomy, as it is
+    under random warps.
     """
 
     def __init__(
@@ -195,6 +198,7 @@ class LearnedWarps:
         shape: Sequence[int],
         spacing_mm: Sequence[float],
         energy: float,
+        sigma_mm: Sequence[float] | None = None,
     ) -> None:
         """Deviations from the prior's mean, as strong as `energy` says.
 
@@ -205,6 +209,8 @@ class LearnedWarps:
                 one that is no member itself is not known, and taken as its own.
             shape, spacing_mm: the common grid.
             energy: in mm^2 per voxel of the common space, over all axes.
+            sigma_mm: makes them as rough as white noise under a Gaussian of these widths, as far as
+                the prior's own band goes; None leaves them as smooth as the population.
         """
         self.prior, self.shape, self.spacing_mm = prior, tuple(shape), tuple(spacing_mm)
         self.classes = list(classes)
@@ -213,7 +219,7 @@ class LearnedWarps:
         for row, case in enumerate(cases):
             if case in known:
                 self.poses[row] = prior.affines[known[case]]
-        self.scale = math.sqrt(energy / prior.energy())
+        self.energy, self.sigma_mm = energy, sigma_mm
         self._drawn: dict[tuple[str | None, int], torch.Tensor] = {}
 
     def sample(
@@ -227,19 +233,42 @@ class LearnedWarps:
             for row, pick, sign in zip(members.tolist(), picks, signs.tolist(), strict=True)
         ]
         pose = self.poses[members.cpu()]
-        back, velocity = torch.linalg.inv(pose), self.scale * torch.stack(drawn)
+        back, velocity = torch.linalg.inv(pose), torch.stack(drawn)
         return members, SpatialTransform(back, velocity, pose, self.shape, self.spacing_mm)
 
     def _deviation(self, cls: str | None, seed: int) -> torch.Tensor:
         """The deviation of a class that belongs to a seed, drawn once."""
         if (cls, seed) not in self._drawn:
             names = self.prior.class_names
-            known = cls if cls in names else names[seed % len(names)]
-            drawn = self.prior.draw(seed, known).field - self.prior.mean(known)
+            drawn = self._shaped(self._own(cls if cls in names else names[seed % len(names)], seed))
             if (len(self._drawn) + 1) * drawn.nbytes > POOL_BYTES:
                 return drawn
             self._drawn[cls, seed] = drawn
         return self._drawn[cls, seed]
+
+    def _own(self, cls: str | None, seed: int) -> torch.Tensor:
+        """A deviation as the prior draws it."""
+        return self.prior.draw(seed, cls).field - self.prior.mean(cls)
+
+    def _shaped(self, deviation: torch.Tensor) -> torch.Tensor:
+        """A deviation of the prior, as strong and as rough as asked."""
+        if self.sigma_mm is None:
+            return deviation * math.sqrt(self.energy / self.prior.energy())
+        basis = self.prior.basis
+        return basis.synthesise(basis.analyse(deviation[None].double()) * self._gains)[0].float()
+
+    @cached_property
+    def _gains(self) -> torch.Tensor:
+        """Factor on each coefficient: from the prior's mean spectrum to the one asked for."""
+        assert self.sigma_mm is not None
+        basis, names = self.prior.basis, self.prior.class_names
+        drawn = torch.stack([self._own(names[s % len(names)], s) for s in range(OF_SPECTRUM)])
+        power = basis.analyse(drawn.double()).square().mean(0)
+        distance = basis.distance(self.sigma_mm)
+        mean = in_shells(power, distance, basis.steps(self.sigma_mm))
+        gains = (torch.exp(-((2 * math.pi * distance) ** 2)) / mean.clamp(min=TINY)).sqrt()
+        energy = float((gains.square() * power).sum()) / math.prod(basis.shape)
+        return gains * math.sqrt(self.energy / energy)
 
 
 def random_affine(

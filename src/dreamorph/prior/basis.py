@@ -59,12 +59,28 @@ class CosineBasis:
 
     def frequency(self) -> torch.Tensor:
         """Spatial frequency of every coefficient `(size,)` in cycles per mm."""
+        return self.distance([1.0] * len(self.shape))
+
+    def distance(self, units_mm: Sequence[float]) -> torch.Tensor:
+        """Spatial frequency of every coefficient `(size,)`, in cycles per unit of each axis."""
         axes = [
-            torch.arange(k, dtype=torch.float64) / (2 * edge)
-            for k, edge in zip(self.kept, self.extent_mm, strict=True)
+            torch.arange(k, dtype=torch.float64) * (unit / (2 * edge))
+            for k, edge, unit in zip(self.kept, self.extent_mm, units_mm, strict=True)
         ]
         squared = sum(g**2 for g in torch.meshgrid(*axes, indexing="ij"))
         return torch.as_tensor(squared).sqrt().flatten().repeat(len(self.shape))
+
+    def steps(self, units_mm: Sequence[float]) -> float:
+        """Distance between neighbouring coefficients along the axis where they are nearest."""
+        return min(unit / (2 * edge) for edge, unit in zip(self.extent_mm, units_mm, strict=True))
+
+
+def in_shells(values: torch.Tensor, distance: torch.Tensor, step: float) -> torch.Tensor:
+    """Each of some values `(M,)` replaced by the mean of those as far away, `step` by `step`."""
+    shell = (distance / step).round().long()
+    size = int(shell.max()) + 1
+    total = torch.zeros(size, dtype=values.dtype).index_add(0, shell, values)
+    return (total / torch.bincount(shell, minlength=size).clamp(min=1))[shell]
 
 
 def sobolev_spectrum(frequency: torch.Tensor, power: torch.Tensor) -> torch.Tensor:

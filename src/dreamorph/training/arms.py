@@ -43,7 +43,7 @@ class Material:
         prior: what the dreams are drawn from.
         recipes: the dreams that passed the gate.
         affine: random affine maps, in all arms but `none`.
-        elastic: random warps; their energy is that of warps in learned directions, too.
+        elastic: random warps; those in learned directions are as strong and as rough.
         fraction: share of the samples of `elastic`, `dream` and `learned` that are warped.
     """
 
@@ -99,21 +99,26 @@ class Material:
     def _dreams(self) -> WarpSampler:
         return DreamWarps(
             Dreamer(self.prior), self.recipes, self.cases, self.classes, self.shape,
-            otherwise=self._own_shape(self.strength.energy),
+            otherwise=self._own_shape(self.strength.energy, None),
         )  # fmt: skip
 
     @cached_property
     def _random(self) -> WarpSampler:
         coarse: Sequence[int] = self.prior.fields.shape[2:]
-        return ElasticWarps(self.shape, self.spacing_mm, coarse, self.elastic, self.strength)
+        return ElasticWarps(self.shape, self.spacing_mm, coarse, self._of_warps)
 
     @cached_property
     def _learned(self) -> WarpSampler:
-        return self._own_shape(self.elastic.energy * self.strength.energy)
+        asked = self._of_warps
+        return self._own_shape(asked.energy, asked.sigma_mm if self.elastic.shaped else None)
 
-    def _own_shape(self, energy: float) -> WarpSampler:
+    @property
+    def _of_warps(self) -> Strength:
+        return self.elastic.strength(self.strength)
+
+    def _own_shape(self, energy: float, sigma_mm: Sequence[float] | None) -> WarpSampler:
         return LearnedWarps(
-            self.prior, self.cases, self.classes, self.shape, self.spacing_mm, energy
+            self.prior, self.cases, self.classes, self.shape, self.spacing_mm, energy, sigma_mm
         )
 
     def _warps(self, name: ArmName) -> WarpSampler:
@@ -136,10 +141,15 @@ class Material:
         rows = [list(self.cases), list(self.classes)]
         if name == "elastic":
             coarse = list(self.prior.fields.shape[2:])
-            parts += [self.elastic, asdict(self.strength), coarse]
+            parts += [asdict(self._of_warps), coarse]
         if name == "learned":
-            energy = self.elastic.energy * self.strength.energy
-            parts += [VERSION, self.prior.fingerprint, rows, energy]
+            parts += [
+                VERSION,
+                self.prior.fingerprint,
+                rows,
+                asdict(self._of_warps),
+                self.elastic.shaped,
+            ]
         if name == "dream":
             recipes = [[r.dream, r.source, r.scale] for r in self.recipes]
             parts += [VERSION, self.prior.fingerprint, rows, recipes]

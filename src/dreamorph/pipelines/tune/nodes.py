@@ -64,7 +64,7 @@ def plan_tuning(
     given = (
         VERSION, TRAINING, DREAMING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
         shortened(training, tuning).model_dump(mode="json", exclude={"device", "checkpoint_every"}),
-        affine, elastic.sigma_mm, dreaming.scale, audit.of_the_gate(), tuning.pool,
+        affine, elastic.sigma_mm, elastic.width, dreaming.scale, audit.of_the_gate(), tuning.pool,
         list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
         sorted(cohort.label_names.items()), cohort.class_names,
     )  # fmt: skip
