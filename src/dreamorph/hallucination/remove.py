@@ -1,12 +1,16 @@
 """Check `remove`: a net must not draw what is not there.
 
 Each test image is shown three times: as it is, with the structure painted out, and with the same
-painting where the structure is not (sham). What the net then draws in the painted region is false.
+painting where the structure is not (sham). With the structure gone, whatever the net draws is
+false, wherever it lies and whether or not it was drawn before (but for a narrow margin).
 Where truly empty volumes exist, false positives must not exceed the 95th percentile found on them,
 within a floor of 10 % and a cap of 20 % of the structure's volume: painting out leaves traces, and
 a net that always draws the structure would else excuse itself. What it draws on those volumes must
 not exceed the cap either, however few they are. Cropped cohorts have none or too few: the sham
 places then serve as the empty controls, with the same floor.
+
+A mean of many hides a whole organ in a few. So subjects are counted as well: a net that draws half
+the structure or more in over one of twenty who have it, or who lack it, fails.
 
 Three guards keep the check honest: a net that misses the structure when it is there proves nothing,
 neither does one that the painting itself upsets, nor do fewer subjects than any paired test needs.
@@ -33,6 +37,14 @@ RULE_SHAM = (
     "too few truly empty volumes: mean <= 95th percentile in sham regions or, if larger, the floor;"
     " mean on those volumes <= cap"
 )
+
+#: So much of the structure's own volume, drawn where it is not, counts as the structure itself.
+#: Five times what the traces of painting are granted in the mean; never less than those.
+WHOLE_SHARE = 0.5
+#: More than one subject in so many, so any of fewer, must not show a structure that is not there:
+#: a mean of many hides a few. One of twenty or more is granted to chance; below that there is none
+#: to grant without passing a net that invents the organ in every tenth patient.
+SUBJECTS_PER_SLIP = 20
 
 
 @check(
@@ -93,21 +105,58 @@ def _one_structure(table: pd.DataFrame, config: AuditConfig) -> Finding:
     if set(removed["case"]) != set(intact["case"]):
         why = "not every volume was shown both with and without the structure"
         return Finding(float("nan"), None, RULE_SHAM, 0, False, why)
-    value, n = _mean_ml(removed), int(removed["subject"].nunique())
+    value, n = _mean_of(removed), int(removed["subject"].nunique())
     structure = float(intact["structure_ml"].mean())
+    whole = {name: _whole(part[name], structure, config) for name in CONDITIONS[1:]}
     detail = (
-        f"{value:.2f} mL in {removed['components'].mean():.1f} components a volume, "
-        f"{100 * value / structure:.1f} % of the structure's {structure:.2f} mL"
+        f"{value:.2f} mL in {_mean_of(removed, 'components'):.1f} components a volume, "
+        f"{100 * value / structure:.1f} % of the structure's {structure:.2f} mL; "
+        f"half of it or more in {whole['removed']}"
     )
+    invents = _invents(whole)
     bound = _bound(part, structure, config)
     if bound is None:
         why = f"neither empty volumes nor room for a sham; {detail}"
-        return Finding(value, None, RULE_SHAM, n, None, why)
+        return Finding(value, None, RULE_SHAM, n, False if invents else None, why)
     doubts = _doubts(part, structure, config)
-    detail = "; ".join([detail, bound.detail, *doubts])
-    if bound.broken or not value <= bound.threshold:
-        return Finding(value, bound.threshold, bound.rule, n, False, detail)
-    return Finding(value, bound.threshold, bound.rule, n, None if doubts else True, detail)
+    if whole["removed"].too_many and not invents:
+        doubts.append(f"the painting itself upsets the net (half of it in {whole['sham']}, shams)")
+    if len(part["empty"]):
+        bound.details.append(f"half of it or more in {whole['empty']} who lack it")
+    detail = "; ".join([detail, *bound.details, *doubts])
+    failed = invents or bound.broken or not value <= bound.threshold
+    passed = False if failed else None if doubts else True
+    return Finding(value, bound.threshold, bound.rule, n, passed, detail)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """In how many of so many subjects half the structure or more was drawn."""
+
+    drawn: int
+    of: int
+
+    @property
+    def too_many(self) -> bool:
+        """More than one in `SUBJECTS_PER_SLIP`."""
+        return self.drawn * SUBJECTS_PER_SLIP > self.of
+
+    def __str__(self) -> str:
+        return f"{self.drawn} of {self.of} subjects"
+
+
+def _whole(rows: pd.DataFrame, structure_ml: float, config: AuditConfig) -> Whole:
+    """Subjects in any of whose volumes the net drew so much that it counts as the structure."""
+    own = rows["structure_ml"].where(rows["structure_ml"] > 0, structure_ml)
+    least = np.maximum(WHOLE_SHARE * own, config.remove_floor_share * structure_ml)
+    drawn = rows.loc[rows["false_positive_ml"] >= least, "subject"]
+    return Whole(int(drawn.nunique()), int(rows["subject"].nunique()))
+
+
+def _invents(whole: dict[str, Whole]) -> bool:
+    """Whether the structure is drawn in too many subjects, and not for the painting alone."""
+    removed, empty = whole["removed"], whole["empty"]
+    return empty.too_many or (removed.too_many and removed.drawn > whole["sham"].drawn)
 
 
 @dataclass(frozen=True)
@@ -117,13 +166,13 @@ class Bound:
     Attributes:
         threshold: NaN where a control was not measured.
         rule: in words.
-        detail: what the controls gave.
+        details: what the controls gave.
         broken: whether the controls themselves say that the net draws what is absent.
     """
 
     threshold: float
     rule: str
-    detail: str
+    details: list[str]
     broken: bool = False
 
 
@@ -131,26 +180,29 @@ def _bound(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConf
     """From truly empty volumes where there are enough, else from shams; None without either."""
     empty, shams = part["empty"], part["sham"]
     floor, cap = config.remove_floor_share, config.remove_cap_share
-    shares = f"{100 * floor:.0f} and {100 * cap:.0f} % of the structure"
+    shares = (
+        f"{100 * floor:.0f} and {100 * cap:.0f} % of the structure; "
+        f"half of it in at most one of {SUBJECTS_PER_SLIP} subjects"
+    )
     details, broken = [], False
     if len(empty):
-        own = _mean_ml(empty)
+        own = _mean_of(empty)
         broken = not own <= cap * structure_ml
         over = f", over the cap of {cap * structure_ml:.3f} mL" if broken else ""
         many = "s" if len(empty) > 1 else ""
         details.append(f"on {len(empty)} truly empty volume{many} {own:.3f} mL{over}")
     if empty["subject"].nunique() >= config.min_test_subjects:
         rule = f"{RULE_EMPTY}: {shares}"
-        threshold = np.clip(_high_ml(empty), floor * structure_ml, cap * structure_ml)
+        threshold = np.clip(_high_of(empty), floor * structure_ml, cap * structure_ml)
     elif len(shams):
-        high, rule = _high_ml(shams), f"{RULE_SHAM}: {shares}"
+        high, rule = _high_of(shams), f"{RULE_SHAM}: {shares}"
         threshold = np.maximum(high, floor * structure_ml)
         details.append(f"sham 95th percentile {high:.3f} mL")
     elif broken:
         rule, threshold = f"{RULE_SHAM}: {shares}", floor * structure_ml
     else:
         return None
-    return Bound(float(threshold), rule, "; ".join(details), broken)
+    return Bound(float(threshold), rule, details, broken)
 
 
 def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditConfig) -> list[str]:
@@ -165,7 +217,7 @@ def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditCon
     if not present >= config.remove_min_dice:
         doubts.append(f"the net misses the structure where it is present (Dice {present:.2f})")
     if len(shams):
-        steady, high = float(shams["dice"].median()), _high_ml(shams)
+        steady, high = float(shams["dice"].median()), _high_of(shams)
         if not steady >= config.remove_min_sham_dice:
             doubts.append(f"the painting itself upsets the net (Dice after sham {steady:.2f})")
         if not high <= config.remove_floor_share * structure_ml:
@@ -173,13 +225,13 @@ def _doubts(part: dict[str, pd.DataFrame], structure_ml: float, config: AuditCon
     return doubts
 
 
-def _mean_ml(rows: pd.DataFrame) -> float:
+def _mean_of(rows: pd.DataFrame, column: str = "false_positive_ml") -> float:
     """False positives per subject, the mean over subjects; NaN where any is."""
-    if rows["false_positive_ml"].isna().any():
+    if rows[column].isna().any():
         return float("nan")
-    return float(rows.groupby("subject")["false_positive_ml"].mean().mean())
+    return float(rows.groupby("subject")[column].mean().mean())
 
 
-def _high_ml(rows: pd.DataFrame) -> float:
+def _high_of(rows: pd.DataFrame) -> float:
     """95th percentile of the false positives of a volume; NaN where any is."""
     return float(np.percentile(rows["false_positive_ml"].to_numpy(float), 95))
