@@ -98,6 +98,46 @@ def test_canary_the_whole_organ_in_some_who_have_it_or_some_who_lack_it(rows):
     assert f"half of it or more in {int(24 in rows)} of 6 subjects who lack it" in found.detail
 
 
+def test_canary_specks_in_every_volume():
+    """Twenty-four single voxels, less than a tenth of the structure."""
+
+    def specks(image):
+        drawn = sees(image)
+        drawn[..., ::6, 17::5, ::8] = 1
+        return drawn
+
+    found = finding(specks)
+    assert found.value < found.threshold
+    assert found.passed is False
+    assert "24.0 components are more than 10.0" in found.detail
+    assert finding(specks, volumes(6, empty=1)).passed is False
+
+
+@pytest.mark.parametrize(
+    ("removed", "sham", "empty", "passed"),
+    [
+        (10, 0, None, True),
+        (11, 0, None, False),
+        (50, 0, None, False),
+        (11, 11, None, None),
+        (0, 11, None, None),
+        (11, 0, 0, False),
+        (15, 0, 15, True),
+        (50, 0, 50, False),
+        (0, 0, 21, False),
+        (np.nan, 0, None, False),
+        (0, np.nan, None, False),
+        (0, 0, np.nan, False),
+    ],
+)
+def test_components_have_bounds_of_their_own(removed, sham, empty, passed):
+    """Ten, or what empty volumes show up to twenty; what shams show too proves nothing."""
+    table = measure_removal(sees, volumes(6, empty=0 if empty is None else 6), CONFIG)
+    for condition, pieces in (("removed", removed), ("sham", sham), ("empty", empty)):
+        table.loc[table["condition"] == condition, "components"] = pieces
+    assert remove(evidence(table), CONFIG).passed is passed
+
+
 def one_of_nineteen(table, condition, share):
     """The first volume of a condition with so much of its structure drawn."""
     row = table.index[table["condition"] == condition][0]
