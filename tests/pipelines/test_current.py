@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from dreamorph.errors import StaleError
+from dreamorph.pipelines import current
 from dreamorph.pipelines.current import (
     check_results,
     check_verdict,
@@ -96,6 +97,16 @@ def test_a_verdict_on_something_else_is_not_shown(
     whole: dict[str, Any], verdict: dict[str, str]
 ) -> None:
     with pytest.raises(StaleError, match="the verdict is of other volumes, networks or dreams"):
+        check_verdict(verdict, **whole)
+
+
+def test_canary_a_verdict_by_earlier_rules_is_not_shown(
+    whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that has changed since would show its former result as today's."""
+    verdict = {"verdict": "pass", "judged": check_results(**whole)}
+    monkeypatch.setattr(current, "RULES", current.RULES + 1)
+    with pytest.raises(StaleError, match="or by an older version: run --pipelines audit,report"):
         check_verdict(verdict, **whole)
 
 

@@ -27,7 +27,7 @@ from dreamorph.hallucination.jacobian import measure_folding
 from dreamorph.hallucination.jacobian_envelope import pair_jacobians
 from dreamorph.hallucination.lineage import content_signatures, lineage_rows, recorded_rows
 from dreamorph.hallucination.registry import check, run_checks
-from dreamorph.hallucination.remove import TestImages, measure_removal
+from dreamorph.hallucination.removal import TestImages, measure_removal
 from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
 from dreamorph.hallucination.shown import draw_shown
 from dreamorph.hallucination.verdict import overall_verdict, tags

@@ -17,6 +17,8 @@ from dreamorph.volumes.cohort import Cohort
 
 #: Where plans, scores and verdicts say what they were made of.
 MADE_OF, JUDGED = "made_of", "judged"
+#: Counted up when a check measures or judges otherwise: verdicts by earlier rules are given anew.
+RULES = 2
 
 
 def mark_of_plan(
@@ -70,7 +72,7 @@ def check_results(
             "the tables of results are of other volumes or scores than there are now: run"
             " --pipelines evaluate,audit,report, or all steps, again"
         )
-    return fingerprint(mark, list(plan["key"]), sorted(set(plan[MADE_OF])))
+    return fingerprint(RULES, mark, list(plan["key"]), sorted(set(plan[MADE_OF])))
 
 
 def check_verdict(

@@ -27,7 +27,7 @@ from dreamorph.hallucination import (
     to_table,
 )
 from dreamorph.hallucination.evidence import REMOVAL_COLUMNS
-from dreamorph.hallucination.remove import Predict
+from dreamorph.hallucination.removal import Predict
 from dreamorph.pipelines.common import Items, replay, sources_of, task_of, trusted
 from dreamorph.pipelines.current import JUDGED
 from dreamorph.pipelines.evaluate.nodes import ATLAS, SHAPE, WITH_ATLAS
