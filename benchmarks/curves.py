@@ -14,9 +14,11 @@ from scipy import stats
 ALONE = "-alone"
 #: Ends the names of arms whose warps are twice as strong.
 STRONG = "-strong"
+#: Ends the names of arms whose warps are rougher than the dreams.
+ROUGH = "-rough"
 ARMS = (
-    "none", "classic", "elastic", "elastic-strong", "learned", "learned-strong", "learned-alone",
-    "dream", "dream-alone", "gated", "atlas",
+    "none", "classic", "elastic", "elastic-strong", "elastic-rough", "learned", "learned-strong",
+    "learned-rough", "learned-alone", "dream", "dream-alone", "gated", "atlas",
     "elastic+atlas", "learned+atlas", "dream+atlas", "gated+atlas", "shape_features",
 )  # fmt: skip
 NAMES = {
@@ -25,6 +27,8 @@ NAMES = {
     "elastic": "random warps",
     "learned": "warps in learned directions",
     "elastic-strong": "random warps, twice as strong",
+    "elastic-rough": "rougher random warps",
+    "learned-rough": "rougher learned directions",
     "learned-strong": "learned directions, twice as strong",
     "learned-alone": "learned directions, of labelled volumes alone",
     "dream": "dreams",

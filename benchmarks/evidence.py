@@ -26,6 +26,7 @@ from benchmarks.curves import (
     ALONE,
     MEASURES,
     RANDOM,
+    ROUGH,
     STRONG,
     differences,
     draw_curves,
@@ -80,6 +81,7 @@ class Study:
         measures: columns of its results; the first one counts.
         counts: number and name of the label that counts; all where there is none.
         arms: trained in it.
+        width: of random and learned warps as a share of the dreams'; None is as rough as these.
         beside: the study whose draws these are, learned from in another way.
     """
 
@@ -89,6 +91,7 @@ class Study:
     measures: tuple[str, ...] = ("dice",)
     counts: tuple[int, str] | None = None
     arms: tuple[ArmName, ...] = TRAINED
+    width: float | None = None
     beside: Beside | None = None
 
     @property
@@ -139,9 +142,11 @@ class Study:
     def parameters(self) -> Parameters:
         """The parameters of its preset, on its data."""
         path = str((real_data() / self.source).resolve())
-        preset, changes = self.name, {}
+        preset, changes = self.name, {"elastic_warps": {"width": self.width}}
         if self.beside is not None:
-            preset, changes = self.beside.study, {"tuning": {"folds": 0}, **self.beside.changes}
+            preset = self.beside.study
+            changes["elastic_warps"] |= self.beside.changes.get("elastic_warps", {})
+            changes = {"tuning": {"folds": 0}, **self.beside.changes, **changes}
         return draws.read_parameters(ROOT, preset, cohort={"path": path}, **changes)
 
     def arms_of(self, labelled: int) -> list[ArmName]:
@@ -168,6 +173,14 @@ STUDIES = {
             (3, 5),
             arms=("elastic", "learned"),
             beside=Beside("hippocampus", STRONG, changes={"elastic_warps": {"energy": 8.0}}),
+        ),
+        Study(
+            "hippocampus_rough",
+            "Task04_Hippocampus",
+            (3, 5, 10),
+            arms=("elastic", "learned"),
+            width=0.4,
+            beside=Beside("hippocampus", ROUGH),
         ),
         Study("adrenal", "adrenalmnist3d_64.npz", (24, 59, 119, 1188), ("auc", "accuracy")),
     )
