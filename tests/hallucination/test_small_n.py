@@ -50,3 +50,19 @@ def test_canary_faults_in_any_network_that_is_judged(arm, fault):
     found = small_n(replace(evidence, cases=cases), AuditConfig())
     assert found.passed is False
     assert f"{arm}: " in found.detail
+
+
+@pytest.mark.parametrize("column", ["subject", "case"])
+def test_canary_results_that_nobody_owns(column):
+    """Left out alike by a network and by the plain method, they would go unseen."""
+    evidence = net_evidence()
+
+    def nameless(table):
+        return table.assign(**{column: table[column].mask(table["case"] == "3R")})
+
+    spoiled = replace(
+        evidence, cases=nameless(evidence.cases), baseline=nameless(evidence.baseline)
+    )
+    found = small_n(spoiled, AuditConfig())
+    assert found.passed is False
+    assert "without a subject or a case" in found.detail
