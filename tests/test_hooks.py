@@ -85,7 +85,10 @@ def test_a_run_is_tracked_as_declared(finished: Path, tmp_path: Path) -> None:
     assert run.info.run_name == "simulated"
     assert run.data.params["work.items"] == "4"
     assert run.data.params["work.scale"] == "1.0"
-    assert run.data.metrics == {"check/folds": 600.0, "test/dice_mean": 600.0}
+    assert run.data.metrics == {
+        "check/folds": 600.0, "check_passed/folds": 1.0, "check_passed/two_sample": -1.0,
+        "test/dice_mean": 600.0,
+    }  # fmt: skip
     files = {item.path for item in api.list_artifacts(run.info.run_id)}
     assert files == {"sums", "checks.json", "report.html"}
     file = api.download_artifacts(run.info.run_id, "checks.json", str(tmp_path))

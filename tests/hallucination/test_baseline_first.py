@@ -77,12 +77,21 @@ def test_many_cases_of_few_subjects_are_underpowered():
 
 
 def test_without_an_interval_nothing_is_said():
-    """Three subjects have none, however low the confidence that is asked for."""
-    config = AuditConfig(min_test_subjects=3, confidence=0.7)
+    """Three subjects have none, even if so few were allowed."""
+    config = CONFIG.model_copy(update={"min_test_subjects": 3})
     found = baseline_first(net_evidence(dream=0.9, plain=0.8, subjects=3), config)
     assert found.passed is None
     assert "too few for an interval" in found.detail
     assert "nan" not in found.detail
+
+
+def test_canary_less_confidence_than_a_claim_has():
+    """Of the bounds of gates less confidence asks more, of a claim it would ask less."""
+    scores = np.array([0.83, 0.84, 0.85, 0.86, 0.87, 0.791])
+    evidence = net_evidence(dream=scores, plain=0.80, subjects=6)
+    found = baseline_first(evidence, AuditConfig(confidence=0.9))
+    assert found == baseline_first(evidence, CONFIG)
+    assert "p < 0.05" in found.rule
 
 
 def test_missing_arm_fails():

@@ -5,7 +5,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dreamorph.hallucination import EXPECTED, AuditConfig, Finding, check, run_checks
+from dreamorph.hallucination import (
+    EXPECTED,
+    AuditConfig,
+    Finding,
+    check,
+    overall_verdict,
+    run_checks,
+    tags,
+)
+from dreamorph.hallucination.config import GATES, STATED
 from dreamorph.hallucination.registry import registered
 from tests.hallucination.worlds import net_evidence
 
@@ -93,14 +102,59 @@ def test_checks_of_labels_do_not_apply_without_labels(world):
     assert results["folds"].severity == "gate"
 
 
-def test_severity_can_be_set_but_not_misspelt(world):
-    config = AuditConfig(severity={"two_sample": "claim"})
-    specs = {"two_sample": registered("dreams")["two_sample"]}
-    specs = {name: replace(spec, function=honest) for name, spec in specs.items()}
-    results = run_checks("dreams", world.evidence, config, specs)
-    assert results[0].severity == "claim"
+def test_canary_networks_that_nobody_asked_what_they_draw():
+    """A cohort without label maps: nothing can be painted out, so the run is not assessable."""
+    evidence = replace(net_evidence(), n_labels=0)
+    found = {r.name: r for r in run_checks("nets", evidence, AuditConfig())}
+    assert (found["remove"].severity, found["remove"].verdict) == ("gate", "not_assessable")
+    assert "no check asks yet whether a classifier answers" in found["remove"].detail
+    assert found["small_n"].verdict == "pass"
+    assert overall_verdict(found.values(), ["nets"]) == "not_assessable"
+
+
+def test_a_claim_can_be_made_a_gate_and_no_gate_a_claim():
+    config = AuditConfig(severity={"dream_ablation": "gate", "folds": "gate"})
+    same = net_evidence(dream=0.84, elastic=0.84)
+    for known, severity in ((config, "gate"), (AuditConfig(), "claim")):
+        (row,) = (r for r in run_checks("nets", same, known) if r.name == "dream_ablation")
+        assert (row.severity, row.verdict) == (severity, "fail")
     with pytest.raises(ValidationError, match="no check named 'two_samples'"):
-        AuditConfig(severity={"two_samples": "claim"})
+        AuditConfig(severity={"two_samples": "gate"})
+
+
+def test_canary_parameters_that_make_a_gate_a_claim(world):
+    with pytest.raises(ValidationError, match="which decides in every run"):
+        AuditConfig(severity=dict.fromkeys([*GATES, *STATED], "claim"))
+    forced = world.config.model_copy(update={"severity": {"folds": "claim"}})
+    spec = registered("dreams")["folds"]
+    for known in (spec, replace(spec, severity="claim")):
+        rows = run_checks("dreams", world.evidence, forced, {"folds": known})
+        assert rows[0].severity == "gate"
+
+
+@pytest.mark.parametrize("function", [crashing, nan])
+def test_canary_a_claim_that_could_not_be_computed(function):
+    """Not 'not better than plain', which nobody knows: a gate that failed."""
+    specs = {
+        name: replace(spec, function=function if name == "baseline_first" else honest)
+        for name, spec in registered("nets").items()
+    }
+    found = run_checks("nets", net_evidence(), AuditConfig(), specs)
+    row = next(r for r in found if r.name == "baseline_first")
+    assert (row.severity, row.verdict) == ("gate", "fail")
+    assert tags(found) == {}
+    assert overall_verdict(found, ["nets"]) == "fail"
+
+
+def test_canary_a_random_arm_without_a_number():
+    evidence = net_evidence()
+    cases = evidence.cases.copy()
+    cases.loc[cases["arm"].eq("elastic") & cases["case"].eq("0L"), "dice"] = math.nan
+    found = run_checks("nets", replace(evidence, cases=cases), AuditConfig())
+    rows = {r.name: r for r in found}
+    assert (rows["dream_ablation"].severity, rows["dream_ablation"].verdict) == ("gate", "fail")
+    assert rows["small_n"].verdict == "fail"
+    assert "dream_ablation" not in tags(found)
 
 
 def test_honest_world_passes_every_check(world):

@@ -31,3 +31,38 @@ def test_scores_that_are_missing_or_not_numbers_fail():
     found = small_n(replace(evidence, cases=fewer), AuditConfig())
     assert found.passed is False
     assert "in one table only" in found.detail
+
+
+@pytest.mark.parametrize("arm", ["dream", "learned", "elastic"])
+@pytest.mark.parametrize("fault", ["gone", "nan", "subject", "one seed"])
+def test_canary_faults_in_any_network_that_is_judged(arm, fault):
+    """The recommended one and random warps as well as that of dreams."""
+    evidence = replace(net_evidence(learned=0.85), judged_arms=("dream", "learned"))
+    assert small_n(evidence, AuditConfig()).passed
+    cases, mine = evidence.cases.copy(), evidence.cases["arm"] == arm
+    spoiled = mine & (cases["case"] == "3R")
+    if fault == "gone":
+        cases = cases[~mine]
+    elif fault == "one seed":
+        cases = cases[~(spoiled & (cases["seed"] == 1))]
+    else:
+        cases.loc[spoiled, "dice" if fault == "nan" else "subject"] = None
+    found = small_n(replace(evidence, cases=cases), AuditConfig())
+    assert found.passed is False
+    assert f"{arm}: " in found.detail
+
+
+@pytest.mark.parametrize("column", ["subject", "case"])
+def test_canary_results_that_nobody_owns(column):
+    """Left out alike by a network and by the plain method, they would go unseen."""
+    evidence = net_evidence()
+
+    def nameless(table):
+        return table.assign(**{column: table[column].mask(table["case"] == "3R")})
+
+    spoiled = replace(
+        evidence, cases=nameless(evidence.cases), baseline=nameless(evidence.baseline)
+    )
+    found = small_n(spoiled, AuditConfig())
+    assert found.passed is False
+    assert "without a subject or a case" in found.detail

@@ -1,8 +1,18 @@
+import io
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
-from dreamorph.hallucination import EXPECTED, CheckResult, overall_verdict, tags
+from dreamorph.hallucination import (
+    EXPECTED,
+    CheckResult,
+    from_table,
+    overall_verdict,
+    tags,
+    to_table,
+)
+from dreamorph.hallucination.config import GATES
 
 NAMES = (*EXPECTED["dreams"], *EXPECTED["nets"])
 CLAIMS = ("baseline_first", "dream_ablation")
@@ -64,11 +74,39 @@ def test_a_claim_that_could_not_be_judged_is_not_called_wrong():
     }
 
 
-def test_a_check_that_does_not_apply_is_no_claim_that_failed():
-    rows = [
-        replace(r, severity="claim", verdict="not_assessable", detail="does not apply: no labels")
-        if r.name == "remove"
-        else r
-        for r in results()
-    ]
+def changed(name, **change):
+    return [replace(r, **change) if r.name == name else r for r in results()]
+
+
+@pytest.mark.parametrize("name", sorted(GATES))
+def test_canary_a_gate_that_calls_itself_a_claim(name):
+    """Which checks decide is known beforehand, and no row may say otherwise."""
+    assert overall_verdict(changed(name, severity="claim", verdict="fail")) == "fail"
+    detail = "does not apply: the cohort has no labels"
+    row = changed(name, severity="claim", verdict="not_assessable", detail=detail)
+    excused = name in ("topology", "cohort_constraint")
+    rows = [replace(r, stage="nets") if r.name in EXPECTED["nets"] else r for r in row]
+    assert overall_verdict(rows) == ("pass" if excused else "not_assessable")
     assert tags(rows) == {}
+
+
+def test_canary_a_check_of_labels_that_is_said_to_be_of_another_stage():
+    change = {"severity": "claim", "verdict": "not_assessable", "detail": "does not apply: so"}
+    assert overall_verdict(changed("topology", stage="nets", **change)) == "not_assessable"
+
+
+@pytest.mark.parametrize("verdict", ["fail", "pass"])
+@pytest.mark.parametrize("name", ["baseline_first", "folds"])
+def test_canary_a_verdict_without_a_number(name, verdict):
+    rows = changed(name, value=float("nan"), verdict=verdict)
+    assert overall_verdict(rows) == "fail"
+    assert tags(rows) == {}
+
+
+def test_a_table_that_went_through_a_file_comes_to_the_same():
+    rows = changed("folds", threshold=None, severity="claim", verdict="not_assessable")
+    table = pd.read_csv(io.StringIO(to_table(rows).to_csv(index=False)))
+    assert overall_verdict(from_table(table)) == overall_verdict(rows) == "not_assessable"
+    assert [replace(r, detail="") for r in from_table(table)] == rows
+    bare = table[["name", "verdict"]]
+    assert overall_verdict(from_table(bare)) == "fail"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dreamorph.hallucination import AuditConfig
+from dreamorph.hallucination.config import STATED
 from dreamorph.hallucination.lineage import lineage
 from dreamorph.pipelines.audit import nodes
 from dreamorph.volumes.cohort import Cohort
@@ -135,14 +136,14 @@ def test_a_label_that_a_test_case_rightly_lacks_spoils_no_claim(cohort: Cohort) 
     cases = cases.assign(dice=cases["dice"].mask(absent))
     none = pd.DataFrame()
 
-    def claims(table: pd.DataFrame) -> dict[str, str]:
+    def claims(table: pd.DataFrame) -> set[tuple[str, str, str]]:
         choice = {"recommended_arm": nodes.NOT_CHOSEN}
         rows = nodes.audit_nets(cohort, table, none, choice, AuditConfig())
-        return {row.name: row.verdict for row in rows if row.severity == "claim"}
+        return {(row.name, row.severity, row.verdict) for row in rows if row.name in STATED}
 
-    assert claims(cases) == {"baseline_first": "fail", "dream_ablation": "fail"}
+    assert claims(cases) == {(name, "gate", "fail") for name in STATED}
     cases.loc[cases["dice"].isna(), ["volume_ml", "reference_ml"]] = 0.0
-    assert claims(cases) == {"baseline_first": "pass", "dream_ablation": "pass"}
+    assert claims(cases) == {(name, "claim", "pass") for name in STATED}
 
 
 def test_a_verdict_names_what_it_is_of() -> None:

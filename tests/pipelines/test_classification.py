@@ -77,7 +77,10 @@ def test_arms_and_the_plain_method_are_scored_by_class(classified: Workplace) ->
     assert set(tuned["arm"]) >= {"classic", "elastic", "learned"}
     checks = pd.read_csv(read(classified, "checks.csv")).set_index("name")
     assert checks.loc["remove", "verdict"] == "not_assessable"
+    assert checks.loc["remove", "severity"] == "gate"
+    assert json.loads(read(classified, "verdict.json").read_text())["verdict"] != "pass"
     page = read(classified, "report.html").read_text()
+    assert "no check asks yet" in page
     assert "could not be drawn" not in page
 
 

@@ -105,7 +105,9 @@ def test_mlflow_holds_one_parent_and_one_nested_run_per_arm(finished: Workplace)
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["verdict"] in {"pass", "fail", "not_assessable"}
     assert parent.data.params["registration.window"] == "5"
-    assert {"test/dice_mean", "check/folds", "prior/shrinkage"} <= set(parent.data.metrics)
+    assert {"test/dice_mean", "check/folds", "check_passed/remove", "prior/shrinkage"} <= set(
+        parent.data.metrics
+    )
     cases = table(finished, "cases")
     for arm in finished.arms():
         expected = cases.loc[cases["arm"] == arm, "dice"].mean()

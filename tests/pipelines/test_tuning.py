@@ -342,7 +342,7 @@ def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> N
     for change in (
         {"training": {"steps": 40}}, {"training": {"learning_rate": 1.0}}, {"prior": "other"},
         {"tuning": {"seed": 5, "folds": 3}}, {"tuning": {"pool": 9, "folds": 3}},
-        {"dreaming": {"scale": 2.0}}, {"audit": {"provenance_tolerance": 0.1}},
+        {"dreaming": {"scale": 2.0}}, {"audit": {"provenance_tolerance": 1e-6}},
         {"affine": {"shift_mm": 9.0}}, {"elastic": {"sigma_mm": 9.0}},
     ):  # fmt: skip
         assert not base & plan(**change), change

@@ -14,6 +14,7 @@ from dreamorph.dreaming import Dreamer
 from dreamorph.dreaming.dreams import recipes_to_table
 from dreamorph.evaluation import Scored, compare_arms, evaluate_classification
 from dreamorph.evaluation.evaluate import SEGMENTATION_COLUMNS
+from dreamorph.hallucination.config import EXPECTED, GATES
 from dreamorph.hallucination.result import CheckResult, to_table
 from dreamorph.prior import DeformationPrior
 from dreamorph.reporting import ReportInputs, parts
@@ -169,16 +170,22 @@ def make_classification(complete: ReportInputs) -> ReportInputs:
 
 
 def make_checks(**verdicts: str) -> list[CheckResult]:
-    """One gate and one claim; verdicts by name override."""
+    """Every expected check, with nothing amiss; verdicts by name override."""
+    plain = CheckResult("", "dreams", "gate", "amiss", "%", 0.0, 0.0, "none", 6, "pass", "", "-")
+    quantities = {
+        "folds": {"quantity": "folded voxels", "source": "Liu et al., IJCV 2024"},
+        "dream_ablation": {
+            "quantity": "dream - elastic", "unit": "Dice", "value": 0.02, "threshold": None,
+            "rule": "> 0",
+        },
+    }  # fmt: skip
     return [
-        CheckResult(
-            "folds", "dreams", "gate", "folded voxels", "%", 0.0, 0.0, "none", 6,
-            verdicts.get("folds", "pass"), "", "Liu et al., IJCV 2024",
-        ),
-        CheckResult(
-            "dream_ablation", "nets", "claim", "dream - elastic", "Dice", 0.02, None, "> 0", 6,
-            verdicts.get("dream_ablation", "pass"), "", "-",
-        ),
+        replace(
+            plain, name=name, stage=stage, severity="gate" if name in GATES else "claim",
+            verdict=verdicts.get(name, "pass"), **quantities.get(name, {}),
+        )
+        for stage, names in EXPECTED.items()
+        for name in names
     ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dreamorph.reporting.statements import (
     best_baseline,
     claims,
     hallucination,
+    not_of_dreams,
     overall,
     recommendation,
 )
@@ -170,8 +171,50 @@ def test_a_check_that_does_not_apply_is_no_open_claim(complete: ReportInputs) ->
     claim = checks["severity"] == "claim"
     checks.loc[claim, "verdict"] = "not_assessable"
     assert claims(replace(complete, checks=checks)) != ""
-    checks.loc[claim, "detail"] = "does not apply: the cohort has no labels"
+    checks.loc[claim, "verdict"] = "pass"
+    topology = checks["name"] == "topology"
+    checks.loc[topology, ["severity", "verdict"]] = "claim", "not_assessable"
+    checks.loc[topology, "detail"] = "does not apply: the cohort has no labels"
     assert claims(replace(complete, checks=checks)) == ""
+
+
+def test_canary_a_table_that_lacks_checks_is_no_pass(complete: ReportInputs) -> None:
+    one = replace(complete, verdict="pass", checks=complete.checks.iloc[:1])
+    assert overall(one) == "fail"
+    said = hallucination(one).sentence
+    assert "small_n, remove cannot be found among those made, which fails the run" in said
+    assert "folds" not in said
+
+
+def test_canary_a_gate_that_calls_itself_a_claim(complete: ReportInputs) -> None:
+    checks = to_table([replace(r, severity="claim") for r in make_checks(remove="fail")])
+    inputs = replace(complete, verdict="pass", checks=checks)
+    assert overall(inputs) == "fail"
+    assert "Check remove failed" in hallucination(inputs).sentence
+    assert "remove" not in claims(inputs)
+
+
+def test_a_run_that_learned_classes_says_what_nobody_asked(classification: ReportInputs) -> None:
+    checks = to_table(make_checks(remove="not_assessable"))
+    inputs = replace(classification, verdict="not_assessable", checks=checks)
+    statement = hallucination(inputs)
+    assert (overall(inputs), statement.answer) == ("not_assessable", "Not assessable")
+    assert "Check remove could not be assessed. Whether a classifier answers" in statement.sentence
+    assert "Of the 10 deciding checks 9 passed." in statement.sentence
+
+
+@pytest.mark.parametrize("arm", ["learned", "elastic", "classic", "none"])
+def test_a_recommended_network_whose_samples_no_check_judged(
+    complete: ReportInputs, arm: str
+) -> None:
+    choice = {"recommended_arm": arm, "choice_reason": "no lead"}
+    said = not_of_dreams(replace(complete, choice=choice))
+    assert said.startswith("The recommended network was not trained on dreams")
+    assert "none of them has judged" in said
+    assert ("may lie outside" in said) == (arm == "learned")
+    for other in ("dream", "none chosen"):
+        assert not_of_dreams(replace(complete, choice=choice | {"recommended_arm": other})) == ""
+    assert not_of_dreams(complete) == ""
 
 
 def test_the_recommended_network_is_named_with_its_reason(complete: ReportInputs) -> None:

@@ -66,6 +66,18 @@ def test_checks_of_any_form(client: MlflowClient, parent: str, tmp_path: Path, d
     assert json.loads(Path(file).read_text())["columns"] == ["name", "value"]
 
 
+def test_canary_a_check_without_a_number_leaves_its_verdict(
+    client: MlflowClient, parent: str, tmp_path: Path
+) -> None:
+    """One that failed for want of a number must not look as if it had not been made."""
+    verdicts = {"a": "pass", "b": "fail", "c": "not_assessable", "d": "maybe"}
+    rows = [{"name": n, "value": None, "verdict": v} for n, v in verdicts.items()]
+    store = BytesStore(str(tmp_path / "x"), metadata=declared(kind="checks"))
+    Case(client, parent, store).recorder.saved("entry", rows)
+    found = client.get_run(parent).data.metrics
+    assert found == {f"check_passed/{n}": v for n, v in zip("abcd", (1, 0, -1, 0), strict=True)}
+
+
 def test_a_run_bears_its_verdict_once_it_is_complete(
     client: MlflowClient, parent: str, tmp_path: Path
 ) -> None:

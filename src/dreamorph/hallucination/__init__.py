@@ -28,7 +28,14 @@ from dreamorph.hallucination.jacobian_envelope import pair_jacobians
 from dreamorph.hallucination.lineage import content_signatures, lineage_rows, recorded_rows
 from dreamorph.hallucination.registry import check, run_checks
 from dreamorph.hallucination.removal import TestImages, measure_removal
-from dreamorph.hallucination.result import CheckResult, Finding, Verdict, to_table
+from dreamorph.hallucination.result import (
+    CheckResult,
+    Finding,
+    Verdict,
+    decides,
+    from_table,
+    to_table,
+)
 from dreamorph.hallucination.shown import draw_shown
 from dreamorph.hallucination.verdict import overall_verdict, tags
 
@@ -64,7 +71,9 @@ __all__ = [
     "betti_numbers",
     "check",
     "content_signatures",
+    "decides",
     "draw_shown",
+    "from_table",
     "gate",
     "lineage_rows",
     "measure_folding",

@@ -1,7 +1,7 @@
 """Check `baseline_first`: is the deep net needed at all?"""
 
 from dreamorph.evaluation.statistics import FEWEST_RESAMPLED
-from dreamorph.hallucination.comparisons import Difference, arm_results, paired_difference
+from dreamorph.hallucination.comparisons import LEVEL, Difference, arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 from dreamorph.hallucination.registry import THE_METRIC, check
@@ -31,20 +31,19 @@ def baseline_first(evidence: NetEvidence, config: AuditConfig) -> Finding:
         )
         for arm in dict.fromkeys([evidence.arm, *evidence.judged_arms])
     }
-    level = 1 - config.confidence
-    rule = RULE.format(level)
+    rule = RULE.format(LEVEL)
     if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
         nan = float("nan")
         n = min(d.n for d in found.values())
         return Finding(nan, 0.0, rule, n, False, "; ".join(problems))
-    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(1, level))
+    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(1, LEVEL))
     worst = min(found.values(), key=lambda one: one.mean)
     if worst.n < needed:
         shown = _describe(found, evidence.metric, False)
         why = f"underpowered: {worst.n} test subjects, {needed} needed; {shown}"
         return Finding(worst.mean, 0.0, rule, worst.n, None, why)
     detail = _describe(found, evidence.metric, True)
-    short = [arm for arm, one in found.items() if not (one.low > 0 and one.p < level)]
+    short = [arm for arm, one in found.items() if not (one.low > 0 and one.p < LEVEL)]
     if short:
         others = f": {', '.join(short)}" if len(found) > 1 else ""
         detail += f"; not better than plain{others}"

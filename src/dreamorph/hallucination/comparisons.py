@@ -7,11 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dreamorph.evaluation.statistics import bootstrap_interval, paired, wilcoxon_exact
+from dreamorph.evaluation.statistics import (
+    CONFIDENCE,
+    bootstrap_interval,
+    paired,
+    wilcoxon_exact,
+)
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 
 _KEYS = ["case", "label"]
+#: Largest p-value of a claim, before any correction.
+LEVEL = round(1 - CONFIDENCE, 6)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ def paired_difference(
     """Mean over subjects of `first - second`, where both hold the very same cases and labels.
 
     Seeds are averaged per case and label, then labels and cases per subject. NaN anywhere, or a
-    case that only one of them holds, is a problem: dropping it could flatter either side.
+    case that only one of them or not every seed holds, is a problem: dropping it could flatter
+    either side. The interval is at the level of every claim, not at that of the audit's bounds,
+    where less confidence asks more.
     """
     n = int(first["subject"].nunique())
     problem = _problem(first, second, metric)
@@ -59,7 +68,7 @@ def paired_difference(
         return Difference(nan, nan, nan, nan, n, problem)
     a, b = _per_subject(first, metric), _per_subject(second, metric)
     values = paired(a.to_numpy(float), b.reindex(a.index).to_numpy(float))
-    low, high = bootstrap_interval(values, np.random.default_rng(config.seed), config.confidence)
+    low, high = bootstrap_interval(values, np.random.default_rng(config.seed), CONFIDENCE)
     return Difference(float(values.mean()), low, high, wilcoxon_exact(values), len(values))
 
 
@@ -74,6 +83,11 @@ def _problem(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> str:
             return "no results"
         if metric not in table or not np.isfinite(table[metric].to_numpy(float)).all():
             return f"{metric} is missing or not finite somewhere"
+        if table[["subject", "case"]].isna().any(axis=None):
+            return "results without a subject or a case"
+        seeds = [_cells(part) for _, part in table.groupby("seed")] if "seed" in table else []
+        if any(cells != _cells(table) for cells in seeds):
+            return "some case results are not of every training"
     keys = [_cells(table) for table in (first, second)]
     if keys[0] != keys[1]:
         return f"{len(keys[0] ^ keys[1])} case results are in one table only"

@@ -1,7 +1,7 @@
 """Check `dream_ablation`: does the learned prior beat chance?"""
 
 from dreamorph.evaluation.statistics import FEWEST_RESAMPLED
-from dreamorph.hallucination.comparisons import Difference, arm_results, paired_difference
+from dreamorph.hallucination.comparisons import LEVEL, Difference, arm_results, paired_difference
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import NetEvidence
 from dreamorph.hallucination.registry import THE_METRIC, check
@@ -31,8 +31,7 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
         arm: paired_difference(judged, arm_results(evidence, arm), evidence.metric, config)
         for arm in others
     }
-    level = 1 - config.confidence
-    rule = RULE.format(level)
+    rule = RULE.format(LEVEL)
     random = found.get(evidence.random_arm)
     if random is None:
         why = f"no arm {evidence.random_arm!r} to compare with"
@@ -40,7 +39,7 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
     if problems := [f"{arm}: {d.problem}" for arm, d in found.items() if d.problem]:
         return Finding(float("nan"), 0.0, rule, random.n, False, "; ".join(problems))
     adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(len(found), level))
+    needed = max(config.min_test_subjects, FEWEST_RESAMPLED, fewest_subjects(len(found), LEVEL))
     if random.n < needed:
         why = (
             f"underpowered: {random.n} test subjects, {needed} needed for {len(found)} "
@@ -48,7 +47,7 @@ def dream_ablation(evidence: NetEvidence, config: AuditConfig) -> Finding:
         )
         return Finding(random.mean, 0.0, rule, random.n, None, why)
     detail = _differences(found, evidence.arm, adjusted)
-    better = random.low > 0 and adjusted[evidence.random_arm] < level
+    better = random.low > 0 and adjusted[evidence.random_arm] < LEVEL
     if not better:
         detail += "; not better than random warps"
     return Finding(random.mean, 0.0, rule, random.n, better, detail)

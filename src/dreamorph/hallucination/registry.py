@@ -1,18 +1,31 @@
 """The register of checks, and the one way to run them: nothing crashes, nothing goes missing."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dreamorph.hallucination.config import EXPECTED, AuditConfig, Severity, Stage
-from dreamorph.hallucination.result import DOES_NOT_APPLY, CheckResult, Finding, judge
+from dreamorph.hallucination.config import EXPECTED, GATES, AuditConfig, Severity, Stage
+from dreamorph.hallucination.result import (
+    DOES_NOT_APPLY,
+    CheckResult,
+    Finding,
+    Verdict,
+    judge,
+    not_assessable,
+)
 
 logger = logging.getLogger(__name__)
 
 CheckFunction = Callable[[Any, AuditConfig], Finding]
 F = TypeVar("F", bound=CheckFunction)
 
+#: Why networks that learned classes were not asked what they draw.
+NOT_ASKED = (
+    "the cohort has no label maps, and no check asks yet whether a classifier answers from what is"
+    " not there; the checks of the dreams are shown all the same"
+)
 #: Unit of a check that compares nets: whatever they are compared by.
 THE_METRIC = "the metric"
 
@@ -46,8 +59,9 @@ def check(
 ) -> Callable[[F], F]:
     """Register `function(evidence, config) -> Finding` under a name of its own.
 
-    A check with `needs_labels` does not apply to a cohort without labels: its row then says so, as
-    a claim, so that it neither passes nor holds the run back.
+    A check with `needs_labels` gives no number on a cohort without labels. One of dreams then does
+    not apply: its row says so, as a claim, so that it neither passes nor holds the run back. One of
+    networks stays a gate that is not assessable: nothing asked them whether they invent.
     """
 
     def register(function: F) -> F:
@@ -94,15 +108,10 @@ def missing(stage: Stage, results: list[CheckResult]) -> list[CheckResult]:
 
 
 def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
-    severity = config.severity.get(spec.name, spec.severity)
+    unlabelled = False
     try:
-        if spec.needs_labels and evidence.n_labels == 0:
-            severity = "claim"
-            finding = Finding(
-                float("nan"), None, "-", 0, None, f"{DOES_NOT_APPLY}: the cohort has no labels"
-            )
-        else:
-            finding = spec.function(evidence, config)
+        unlabelled = spec.needs_labels and evidence.n_labels == 0
+        finding = _without_labels(spec) if unlabelled else spec.function(evidence, config)
         verdict, detail = judge(finding)
         value, n = float(finding.value), int(finding.n)
         threshold = None if finding.threshold is None else float(finding.threshold)
@@ -112,10 +121,11 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         finding = Finding(float("nan"), None, "runs without error", 0, False)
         value, threshold, n = finding.value, finding.threshold, finding.n
         verdict, detail = "fail", f"raised {type(error).__name__}: {first_line}"
+    applies = not (unlabelled and spec.stage == "dreams")
     return CheckResult(
         name=spec.name,
         stage=spec.stage,
-        severity=severity,
+        severity=_severity(spec, config, verdict, (value, threshold)) if applies else "claim",
         quantity=spec.quantity,
         unit=_unit(spec, evidence),
         value=value,
@@ -126,6 +136,25 @@ def _run(spec: CheckSpec, evidence: Any, config: AuditConfig) -> CheckResult:
         detail=detail,
         source=spec.source,
     )
+
+
+def _without_labels(spec: CheckSpec) -> Finding:
+    """What is said of a check of labels where there are none."""
+    why = f"{DOES_NOT_APPLY}: the cohort has no labels" if spec.stage == "dreams" else NOT_ASKED
+    return not_assessable(float("nan"), "-", 0, why)
+
+
+def _severity(
+    spec: CheckSpec, config: AuditConfig, verdict: Verdict, numbers: tuple[float, float | None]
+) -> Severity:
+    """A check's own, or a stricter one.
+
+    A claim that failed without numbers was not found wrong but could not be computed: it decides.
+    """
+    asked = config.severity.get(spec.name, spec.severity)
+    broken = not all(math.isfinite(number) for number in numbers if number is not None)
+    gate = "gate" in (asked, spec.severity) or spec.name in GATES
+    return "gate" if gate or (verdict == "fail" and broken) else "claim"
 
 
 def _unit(spec: CheckSpec, evidence: object) -> str:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
-from dreamorph.hallucination.config import Severity, Stage
+from dreamorph.hallucination.config import GATES, OF_LABELS, Severity, Stage
 
 Verdict = Literal["pass", "fail", "not_assessable"]
 
@@ -57,6 +57,28 @@ class CheckResult:
 COLUMNS = tuple(field.name for field in fields(CheckResult))
 
 
+def decides(row: CheckResult) -> bool:
+    """Whether a row counts for the run's verdict, whatever severity it bears.
+
+    A gate does, and so does a claim that could not be computed: nothing is known of it, so it is
+    neither true nor false. What a cohort without labels gives no occasion for does not.
+    """
+    if does_not_apply(row):
+        return False
+    broken = row.verdict != "not_assessable" and not math.isfinite(row.value)
+    return row.name in GATES or row.severity != "claim" or broken
+
+
+def does_not_apply(row: CheckResult) -> bool:
+    """Whether a row says that the cohort has no labels; only checks of dreams may."""
+    return (
+        row.name in OF_LABELS
+        and row.stage == "dreams"
+        and row.verdict == "not_assessable"
+        and row.detail.startswith(DOES_NOT_APPLY)
+    )
+
+
 def judge(finding: Finding) -> tuple[Verdict, str]:
     """Verdict and detail of a finding, failing closed.
 
@@ -87,6 +109,23 @@ def to_table(results: Iterable[CheckResult]) -> pd.DataFrame:
     table[["value", "threshold"]] = table[["value", "threshold"]].astype(float)
     table["n"] = table["n"].astype(int)
     return table
+
+
+def from_table(table: pd.DataFrame) -> list[CheckResult]:
+    """The rows of `to_table`, also after a way through a file.
+
+    What is missing in it is NaN or ''; neither lets a check pass.
+    """
+    return [_from_row(row) for row in table.to_dict("records")]
+
+
+def _from_row(row: dict[Any, Any]) -> CheckResult:
+    known = {name: None if pd.isna(row.get(name)) else row[name] for name in COLUMNS}
+    numbers = {name: known.pop(name) for name in ("value", "threshold", "n")}
+    value = float("nan") if numbers["value"] is None else float(numbers["value"])
+    threshold = None if numbers["threshold"] is None else float(numbers["threshold"])
+    words: dict[str, Any] = {k: "" if word is None else str(word) for k, word in known.items()}
+    return CheckResult(**words, value=value, threshold=threshold, n=int(numbers["n"] or 0))
 
 
 def _join(*parts: str) -> str:

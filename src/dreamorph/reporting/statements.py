@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 
 from dreamorph.evaluation import CONFIDENCE, subject_means, with_absent_labels
-from dreamorph.hallucination.result import DOES_NOT_APPLY
+from dreamorph.hallucination.config import EXPECTED
+from dreamorph.hallucination.result import CheckResult, decides, does_not_apply, from_table
 from dreamorph.hallucination.statistics import fewest_subjects
+from dreamorph.hallucination.verdict import overall_verdict
 from dreamorph.reporting.inputs import DREAM, NETWORK_ARMS, RANDOM, ReportInputs
 from dreamorph.reporting.parts import signed, span
 from dreamorph.reporting.style import arm_name
@@ -19,13 +21,14 @@ from dreamorph.reporting.wording import (
     METRIC_NAMES,
     NOTHING,
     UNITS,
+    UNJUDGED,
+    UNJUDGED_ALL,
     VERDICT_WORDS,
 )
 from dreamorph.volumes.records import rows as records
 
 #: Largest p-value that counts.
 LEVEL = round(1 - CONFIDENCE, 6)
-#: How a check says that a cohort of this kind is not its business.
 _NUMBERS = ("mean_first", "mean_second", "difference", "lower", "upper")
 _ANSWERS = {
     "pass": "No sign of it was found",
@@ -74,15 +77,16 @@ def best_baseline(inputs: ReportInputs) -> str | None:
 
 
 def overall(inputs: ReportInputs) -> str:
-    """The run's verdict, failing closed where the table of checks contradicts it."""
+    """The run's verdict or, where it is worse, what the table of checks comes to.
+
+    The table is judged as the run judged it: a check that is missing from it fails.
+    """
     if inputs.checks.empty:
         return "fail" if inputs.verdict == "fail" else "not_assessable"
-    gates = set(inputs.checks.loc[inputs.checks["severity"] == "gate", "verdict"])
-    if inputs.verdict not in VERDICT_WORDS or "fail" in gates or inputs.verdict == "fail":
+    both = {inputs.verdict, overall_verdict(from_table(inputs.checks))}
+    if "fail" in both or not both <= set(VERDICT_WORDS):
         return "fail"
-    if not gates or "not_assessable" in gates or inputs.verdict == "not_assessable":
-        return "not_assessable"
-    return "pass"
+    return "not_assessable" if "not_assessable" in both else "pass"
 
 
 def recommendation(inputs: ReportInputs) -> Statement | None:
@@ -127,11 +131,16 @@ def hallucination(inputs: ReportInputs) -> Statement:
     if inputs.checks.empty:
         text = "No check was run, so nothing is known."
         return Statement(question, _ANSWERS[verdict], text, tone)
-    gates = inputs.checks[inputs.checks["severity"] == "gate"]
-    names = {v: list(gates.loc[gates["verdict"] == v, "name"]) for v in VERDICT_WORDS}
+    rows = from_table(inputs.checks)
+    gates = [row for row in rows if decides(row)]
+    names = {v: [row.name for row in gates if row.verdict == v] for v in VERDICT_WORDS}
+    present = {row.name for row in rows}
+    absent = [name for stage in EXPECTED.values() for name in stage if name not in present]
     parts = []
     if names["fail"]:
         parts.append(f"{_checks(names['fail'])} failed, so dreams and networks are not promoted")
+    if absent:
+        parts.append(f"{_checks(absent)} cannot be found among those made, which fails the run")
     if names["not_assessable"]:
         parts.append(f"{_checks(names['not_assessable'])} could not be assessed")
     if verdict == "pass":
@@ -139,21 +148,41 @@ def hallucination(inputs: ReportInputs) -> Statement:
             f"all {len(gates)} deciding checks passed, which does not prove the absence of"
             " hallucinations"
         )
-    elif verdict == "fail" and not names["fail"]:
+    elif verdict == "fail" and not names["fail"] and not absent:
         parts.append(f"the run's verdict is {inputs.verdict!r}, although no check here failed")
     elif verdict == "not_assessable" and not names["not_assessable"]:
         parts.append("the run is not assessable, although no deciding check here says so")
     text = "; ".join(parts)
-    return Statement(question, _ANSWERS[verdict], text[:1].upper() + text[1:] + ".", tone)
+    text = f"{text[:1].upper()}{text[1:]}.{_of_classes(inputs, gates)}"
+    return Statement(question, _ANSWERS[verdict], text, tone)
+
+
+def _of_classes(inputs: ReportInputs, gates: list[CheckResult]) -> str:
+    """Why no run that learned classes can pass, and what was found all the same."""
+    if inputs.task != "classification":
+        return ""
+    passed = sum(row.verdict == "pass" for row in gates)
+    return (
+        " Whether a classifier answers from what is not there, no check asks yet: without label"
+        " maps there is nothing to paint out, so a run that learns classes does not pass, however"
+        f" good it is. Of the {len(gates)} deciding checks {passed} passed."
+    )
+
+
+def not_of_dreams(inputs: ReportInputs) -> str:
+    """That the recommended network has seen samples which no check judged; '' if dreams only."""
+    arm = str(inputs.choice.get("recommended_arm", ""))
+    if arm not in NETWORK_ARMS or arm == DREAM:
+        return ""
+    return f"{UNJUDGED.get(arm, UNJUDGED[''])} {UNJUDGED_ALL}"
 
 
 def claims(inputs: ReportInputs) -> str:
     """Claims that did not hold, as one sentence; empty where all did."""
     if inputs.checks.empty:
         return ""
-    own = inputs.checks[(inputs.checks["severity"] == "claim")]
-    own = own[~own["detail"].astype(str).str.startswith(DOES_NOT_APPLY)]
-    names = list(own.loc[own["verdict"] != "pass", "name"])
+    rows = [row for row in from_table(inputs.checks) if not decides(row)]
+    names = [row.name for row in rows if row.verdict != "pass" and not does_not_apply(row)]
     if not names:
         return ""
     open_claims = "; ".join(f"{CLAIMS.get(name, name)} ({name})" for name in names)

@@ -23,18 +23,19 @@ VERDICT_SYMBOLS = {"pass": "✓", "fail": "✕", "not_assessable": "?"}
 #: Check name -> what it looks for, for a reader who has never heard of it.
 CHECK_MEANINGS = {
     "folds": "Tissue must not pass through itself: a warp that folds shows anatomy twice.",
-    "jacobian_envelope": "No region may grow or shrink more than it does between real subjects.",
+    "jacobian_envelope": "Regions may not grow or shrink beyond what real subjects show"
+    " significantly more often than theirs do.",
     "topology": "A label may not come apart, merge or get holes beyond what mere resampling of its"
     " source does to it. Where resampling does much, tears as small go unseen.",
     "provenance": "Every voxel of a dream must come from its source scan by warping and nothing"
     " else, so that no intensity is invented.",
     "round_trip": "Warping a dream back must give its source: no small structure is lost.",
     "label_fit": "The outline must still lie on the edge that it lay on in the source.",
-    "cohort_constraint": "Volumes, surfaces and distances of the structures must be such as real"
-    " subjects have.",
+    "cohort_constraint": "Volumes, surfaces and distances of the structures may not lie outside"
+    " what real subjects have significantly more often than theirs do.",
     "class_preservation": "A dream must still show the class that its source has.",
     "two_sample": "A classifier that tries to tell dreams from real volumes must not succeed"
-    " better than it does between real volumes.",
+    " better than when real volumes and dreams of one source subject are exchanged at random.",
     "diversity": "Dreams must differ from each other about as much as real subjects do.",
     "prior_quality": "The prior must neither repeat its members nor invent what they do not have.",
     "copy": "Tells whether dreams lie suspiciously near to one real subject.",
@@ -43,7 +44,8 @@ CHECK_MEANINGS = {
     "baseline_first": "Networks must beat a plain method without deep learning to be worth it.",
     "dream_ablation": "Dreams must beat random warps; otherwise the learned prior adds nothing.",
     "small_n": "There must be enough test subjects for a difference to be told from luck.",
-    "remove": "Where a structure was painted out of the image, the network must not draw it.",
+    "remove": "Where a structure was painted out of the image, the network must not draw it."
+    " Without label maps nothing can be painted out, and nothing is known.",
     "insert": "A structure put into the image must be found.",
     "worst_case": "A tiny change of the image must not change the answer much.",
     "more_data": "More or finer data must not make the answer worse.",
@@ -59,9 +61,24 @@ CHECK_MEANINGS = {
 CLAIMS = {
     "baseline_first": "that the networks judged are better than a plain method",
     "dream_ablation": "that learned dreams are better than random warps",
-    "remove": "that the network draws nothing where a structure is missing",
-    "small_n": "anything for certain, since the test subjects are too few",
 }
+
+#: Recommended arm that is not that of dreams -> what its network was trained on.
+UNJUDGED = {
+    "learned": "The recommended network was not trained on dreams but on volumes warped in learned"
+    " directions, as far as tuning chose, which is mostly further than subjects of this population"
+    " differ. Such samples may lie outside the growth and shrinkage that dreams must keep to.",
+    "elastic": "The recommended network was not trained on dreams but on volumes under random"
+    " warps, which need not look like anybody.",
+    "classic": "The recommended network was not trained on dreams but on volumes under affine maps"
+    " alone.",
+    "": "The recommended network was not trained on dreams.",
+}
+UNJUDGED_ALL = (
+    "The checks judge dreams; what this network was trained on instead, none of them has judged."
+    " Of the network itself they ask how it answers (baseline_first, small_n and, where there are"
+    " label maps, remove), and whether a test subject was among its training volumes (lineage)."
+)
 
 #: Diagnostic of the prior -> how to read it; compactness_<k> is handled apart.
 DIAGNOSTIC_MEANINGS = {
@@ -104,8 +121,9 @@ LIMITS = (
         "Checks that were not made",
         "Twelve checks were made; others are known and were not: whether dreams lose small"
         " structures, keep their class and fit their edges; whether the network finds inserted"
-        " lesions, withstands worst-case noise and scanner artefacts, knows its own uncertainty"
-        " and recognises foreign inputs. Where networks draw structures, only that of the"
+        " lesions, withstands worst-case noise and scanner artefacts, knows its own uncertainty,"
+        " recognises foreign inputs and its own bad answers; whether a classifier answers from"
+        " what is not there. Where networks draw structures, only that of the"
         " dream arm, and the recommended one where there is one, were shown images without them.",
     ),
     (

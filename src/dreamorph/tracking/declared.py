@@ -19,7 +19,7 @@ from dreamorph.config import Config
 from dreamorph.errors import ParameterError
 from dreamorph.tracking.arms import Arm, log_arm
 from dreamorph.tracking.failures import describe_validation
-from dreamorph.tracking.metrics import log_metrics
+from dreamorph.tracking.metrics import check_metrics, log_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ class Declaration(Config):
         artifact: the file or folder as it is, under `folder`.
         table: rows (DataFrame, list of dicts or records, dict of columns) as the table `file`;
             columns in `drop` (paths, say) stay out.
-        checks: a table too, and a metric `check/<name>` per row with a finite `value`.
+        checks: a table too, and a metric `check/<name>` per row with a finite `value`;
+            where rows have a `verdict`, also `check_passed/<name>`: 1, 0 or -1 (`check_metrics`).
         metrics: a (nested) dict of numbers, under `prefix`.
         tags: a dict of texts, such as `{verdict: pass}`; set once all else is logged, so that a run
             that was killed bears none.
@@ -153,8 +154,7 @@ class Recorder:
 
     def _log_checks(self, name: str, declaration: Declaration, data: Any) -> None:
         table = self._log_table(name, declaration, data)
-        values = dict(zip(table.get("name", ()), table.get("value", ()), strict=True))
-        log_metrics(self._client, self._run_id, {"check": values})
+        log_metrics(self._client, self._run_id, check_metrics(table))
 
     def _log_metrics(self, _: str, declaration: Declaration, data: Any) -> None:
         nested = {declaration.prefix: data} if declaration.prefix else data

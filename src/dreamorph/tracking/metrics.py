@@ -13,6 +13,7 @@ from dreamorph.tracking.names import tidy_name
 
 _PARAMS_PER_BATCH = 100
 _METRICS_PER_BATCH = 1000
+_PASSED = {"pass": 1, "fail": 0, "not_assessable": -1}
 _LONG = {"step", "metric", "value"}
 
 
@@ -26,6 +27,20 @@ def log_params(client: MlflowClient, run_id: str, values: Mapping[str, str]) -> 
 def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:
     """Log one value per name; nested dicts join their keys by a slash."""
     _log(client, run_id, ((name, value, 0) for name, value in flat_metrics(values).items()))
+
+
+def check_metrics(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Of a table of checks `check/<name>`, the value, and `check_passed/<name>`, what came of it.
+
+    A check that failed for want of a number has no value to log, and must not look as if it had
+    not been made: 1 pass, 0 fail, -1 not assessable. What is none of these has failed.
+    """
+    names = list(table.get("name", ()))
+    found = {"check": dict(zip(names, table.get("value", ()), strict=True))}
+    if "verdict" in table:
+        passed = [_PASSED.get(verdict, 0) for verdict in table["verdict"]]
+        found["check_passed"] = dict(zip(names, passed, strict=True))
+    return found
 
 
 def log_history(client: MlflowClient, run_id: str, history: Any) -> None:

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dreamorph.hallucination.result import decides, from_table
 from dreamorph.reporting.inputs import ReportInputs
 from dreamorph.reporting.parts import cell, number
 from dreamorph.reporting.wording import CHECK_MEANINGS, NOTHING, VERDICT_SYMBOLS, VERDICT_WORDS
 from dreamorph.volumes.records import rows as records
 
 _STAGES = {"dreams": "The dreams", "nets": "The trained networks"}
-_SEVERITIES = {"gate": "decides", "claim": "is stated"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     stages = []
     if not inputs.checks.empty:
         for stage, own in inputs.checks.groupby("stage", sort=False):
-            rows = [_row(row) for row in records(own)]
+            deciding = [decides(row) for row in from_table(own)]
+            rows = [_row(row, d) for row, d in zip(records(own), deciding, strict=True)]
             stages.append({"title": _STAGES.get(str(stage), str(stage)), "rows": rows})
     counts = {
         word: int((inputs.checks["verdict"] == verdict).sum()) if len(inputs.checks) else 0
@@ -45,7 +46,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
     return {"stages": stages, "counts": counts}
 
 
-def _row(row: dict[str, Any]) -> CheckRow:
+def _row(row: dict[str, Any], deciding: bool) -> CheckRow:
     verdict = row["verdict"] if row["verdict"] in VERDICT_WORDS else "fail"
     unit = "" if row["unit"] in ("1", "-", "", None) else f" {row['unit']}"
     return CheckRow(
@@ -59,7 +60,7 @@ def _row(row: dict[str, Any]) -> CheckRow:
         verdict=verdict,
         word=VERDICT_WORDS[verdict],
         symbol=VERDICT_SYMBOLS[verdict],
-        severity=_SEVERITIES.get(str(row["severity"]), str(row["severity"])),
+        severity="decides" if deciding else "is stated",
         detail=_text(row["detail"]),
         source=_text(row["source"]),
     )

@@ -9,6 +9,7 @@ from dreamorph.reporting.statements import (
     best_baseline,
     claims,
     hallucination,
+    not_of_dreams,
     overall,
     recommendation,
 )
@@ -33,6 +34,7 @@ def build(inputs: ReportInputs) -> dict[str, Any]:
             *([] if chosen is None else [chosen]),
         ],
         "claims": claims(inputs),
+        "not_of_dreams": not_of_dreams(inputs),
         "level": f"{LEVEL:g}",
         "one_seed": inputs.n_seeds == 1,
         "n_test": inputs.cases["subject"].nunique() if "subject" in inputs.cases else 0,
