@@ -44,9 +44,9 @@ class TrainingConfig(Config):
 
     Attributes:
         arms: `none` shows the volumes as they are, `classic` moves them by random affine maps and
-            changes their brightness, `elastic` adds random warps as rough as the dreams and as
-            strong as `elastic_warps` says or tuning chose, `dream` adds dreams instead, `learned`
-            warps as strong as those around the volume's own shape, in directions of the prior.
+            changes their brightness, `elastic` adds random warps as rough as `elastic_warps` says
+            and as strong as it says or tuning chose, `dream` adds dreams instead, `learned` warps
+            like the random ones around the volume's own shape, in directions of the prior.
             `elastic` and `dream` have to be there: the verdict compares them.
         seeds: one network per arm and seed.
         steps: optimiser steps.
