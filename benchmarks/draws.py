@@ -276,7 +276,7 @@ def trained(
     seed: int,
     plain_answers: list[torch.Tensor],
 ) -> pd.DataFrame:
-    """Scores of one network, and of its average with the atlas fusion where the arm has one."""
+    """Scores of one network, and of its average with the atlas fusion where there is one."""
     material = training.material_of(
         cohort, prepared.prior, prepared.dreams, given.training, given.affine_warps,
         given.elastic_warps,
@@ -287,7 +287,7 @@ def trained(
     views = views_of(cohort, given.affine_warps, given.evaluation)
     answers = list(predict_each(network.build(), tests.images, tests.masks, views=views))
     tables = [scored(tests, answers, arm, seed)]
-    if arm in AVERAGED and task_of(cohort) == "segmentation":
+    if plain_answers and arm in AVERAGED and task_of(cohort) == "segmentation":
         both = [(a + b.float()) / 2 for a, b in zip(answers, plain_answers, strict=True)]
         tables.append(scored(tests, both, f"{arm}{WITH_ATLAS}", seed))
     return pd.concat(tables, ignore_index=True)

@@ -253,7 +253,7 @@ class Progress:
         for job in jobs:
             if self._complete(*job):
                 continue
-            first = [Piece("prepare", *job), Piece("plain", *job)]
+            first = [Piece("prepare", *job), *([] if self.study.beside else [Piece("plain", *job)])]
             missing = [piece for piece in first if not self.shop.done(piece)]
             missing = missing or self._missing(self.shop.candidates(*job))
             yield from missing or self._missing(self._to_train(*job))
@@ -273,7 +273,7 @@ class Progress:
         ways = ways_of(self.given, self.study.classes)
         # not every fold has dreams
         to_tune = {(w.arm, w.energy, fold) for w in ways for fold in folds if w.arm != "dream"}
-        if Piece("plain", labelled, draw) not in own:
+        if self.study.beside is None and Piece("plain", labelled, draw) not in own:
             return False
         if not wanted <= trained or not to_tune <= tuned:
             return False

@@ -91,10 +91,16 @@ class Workshop:
             way = Candidate(piece.arm, piece.energy)
             fold = prepared.folds[piece.fold]
             return piece, draws.tuned(cohort, self.given, fold, piece.fold, way)
-        with np.load(self._file("plain", *at)) as kept:
-            answers = list(torch.from_numpy(kept["arr_0"]))
         named = piece.arm, piece.energy or 1.0, piece.seed
-        return piece, draws.trained(cohort, self.given, prepared, *named, answers)
+        return piece, draws.trained(cohort, self.given, prepared, *named, self._answers(*at))
+
+    def _answers(self, labelled: int, draw: int) -> list[torch.Tensor]:
+        """Those of the plain method; none in a study that stands beside another, which has them."""
+        file = self._file("plain", labelled, draw)
+        if not file.exists():
+            return []
+        with np.load(file) as kept:
+            return list(torch.from_numpy(kept["arr_0"]))
 
     def _file(self, kind: str, labelled: int, draw: int) -> Path:
         ending = "npz" if kind == "plain" else "pt"
