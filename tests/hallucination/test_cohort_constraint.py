@@ -95,23 +95,53 @@ def test_classes_are_judged_apart(world):
     assert "class a" in found.detail
 
 
-def test_canary_one_class_of_several_over_its_bound(world):
-    """A gate is not corrected for its parts: that would let each of them pass above its bound."""
-    bound = rate_upper_bound(2, 10, 0.95)
-    names = [f"s{i}" for i in range(30)]
-    rows = [i % world.evidence.reals.images.shape[0] for i in range(30)]
-    reals = replace(
+def of_classes(world, count):
+    """Ten subjects in each of so many classes."""
+    n = 10 * count
+    names = [f"s{i}" for i in range(n)]
+    rows = [i % world.evidence.reals.images.shape[0] for i in range(n)]
+    return replace(
         world.evidence.reals,
         images=world.evidence.reals.images[rows],
         labels=world.evidence.reals.labels[rows],
         masks=world.evidence.reals.masks[rows],
         cases=names,
         subjects=names,
-        classes=[f"c{i % 3}" for i in range(30)],
+        classes=[f"c{i % count}" for i in range(n)],
     )
-    parts = {f"c{k}": Outside(share, 0.2, 10, bound) for k, share in enumerate((0.55, 0.1, 0.1))}
-    found = _judge(parts, reals, 90, world.config, "")
+
+
+def test_canary_one_class_of_several_over_its_bound(world):
+    """A gate is not corrected for its parts: that would let each of them pass above its bound."""
+    bound = rate_upper_bound(2, 10, 0.95)
+    shares = enumerate((0.55, 0.1, 0.1))
+    parts = {f"c{k}": Outside(share, 0.2, 10, bound, 30) for k, share in shares}
+    found = _judge(parts, of_classes(world, 3), 90, world.config, "")
     assert bound == pytest.approx(0.507, abs=1e-3)
     assert found.passed is False
     assert found.value == pytest.approx(55)
     assert found.threshold == pytest.approx(100 * bound)
+
+
+def test_canary_a_bound_that_could_hardly_fail(world):
+    bound = rate_upper_bound(7, 10, 0.95)
+    assert bound > 0.9
+    reals = of_classes(world, 1)
+    for share, passed in ((0.1, None), (0.9, None), (0.95, False)):
+        parts = {"c0": Outside(share, 0.7, 10, bound, 30)}
+        assert _judge(parts, reals, 30, world.config, "").passed is passed
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_canary_a_share_of_a_handful_of_dreams(world, share):
+    """Ten of each class, and twenty in all."""
+    for judged, assessable in (([19], False), ([20], True), ([9, 40], False), ([10, 10], True)):
+        parts = {f"c{k}": Outside(share, 0.1, 10, 0.4, n) for k, n in enumerate(judged)}
+        found = _judge(parts, of_classes(world, len(judged)), sum(judged), world.config, "")
+        assert found.passed is ((share == 0) if assessable else None)
+
+
+def test_a_handful_of_dreams_is_not_assessable(world):
+    found = cohort_constraint(world.few(19).evidence, world.config)
+    assert found.passed is None
+    assert "19 dreams, of one class 19; 20 needed, 10 of each class" in found.detail

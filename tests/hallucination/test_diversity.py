@@ -115,6 +115,34 @@ def test_canary_copies_without_labels(world):
     assert diversity(replace(evidence, dreams=honest), world.config).passed
 
 
+def broken(found):
+    """The parts that do not keep their rule, by name."""
+    parts = re.findall(r"([^;]+?) ([\d.]+|nan) \(rule ([<>]=) ([\d.]+)\)", found.detail)
+    return [
+        name.strip()
+        for name, value, sign, limit in parts
+        if not (float(value) <= float(limit) if sign == "<=" else float(value) >= float(limit))
+    ]
+
+
+def test_canary_dreams_that_all_look_alike(world):
+    """One picture for all, though labels and warps are as manifold as they should be."""
+    dreams = world.evidence.dreams
+    same = dreams.images[:1].expand_as(dreams.images).clone()
+    found = diversity(world.with_dreams(replace(dreams, images=same)), world.config)
+    assert found.passed is False
+    assert broken(found) == ["MS-SSIM"]
+
+
+def test_canary_dreams_nowhere_near_a_real_subject(world):
+    """As unlike one another as can be, but of a kind of their own."""
+    dreams = world.evidence.dreams
+    labels = dreams.labels.roll(6, 2)
+    found = diversity(world.with_dreams(replace(dreams, labels=labels)), world.config)
+    assert found.passed is False
+    assert broken(found) == ["coverage"]
+
+
 @pytest.mark.parametrize("size", [0.1, 0.01, 0.001])
 def test_canary_warps_that_do_next_to_nothing(world, size):
     """Relative to their size they differ as honest ones do."""

@@ -7,7 +7,7 @@ from dreamorph.errors import DreamError
 from dreamorph.hallucination import AuditConfig, Gate, gate, rejection_counts
 from dreamorph.hallucination.config import GATE_FIELDS
 from dreamorph.hallucination.gate import GATE_COLUMNS
-from tests.hallucination.worlds import make_dreams, warps
+from tests.hallucination.worlds import make_dreams, warps, with_islands
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,20 @@ def test_each_fault_is_named(world, judge):
     assert table["reason"][1] == "topology; provenance"
     assert table["reason"][2] == "provenance"
     assert rejection_counts([table])["provenance"] == 2
+
+
+def test_canary_a_small_island_is_lost(few):
+    """The gate asks what the check asks."""
+    dotted = with_islands(few, (2, 2, 2)).evidence
+    config = AuditConfig(gate_provenance=False)
+    judge = Gate(dotted.reals, dotted.pairs, config, "prior0")
+    labels = dotted.dreams.labels.clone()
+    labels[5, 0, :6, :6, :9] = 0
+    honest, spoiled = (
+        judge.judge(d) for d in (dotted.dreams, replace(dotted.dreams, labels=labels))
+    )
+    assert "topology" not in set(honest["reason"])
+    assert spoiled["reason"].tolist() == [*honest["reason"][:5], "topology", *honest["reason"][6:]]
 
 
 def test_folded_warp_is_kept_out(world, judge):

@@ -72,13 +72,42 @@ def test_gentle_dreams_are_no_impossible_growth(world):
     assert jacobian_envelope(world.with_dreams(still), world.config).passed
 
 
+def of_subjects(world, count):
+    """Evidence with the pairs of so many subjects only."""
+    pairs, names = world.evidence.pairs, [f"s{k:02d}" for k in range(count)]
+    keep = pairs["fixed_subject"].isin(names) & pairs["moving_subject"].isin(names)
+    return replace(world.evidence, pairs=pairs[keep])
+
+
 def test_few_subjects_are_not_assessable(world):
-    keep = world.evidence.pairs["fixed_subject"].isin(["s00", "s01", "s02"])
-    keep &= world.evidence.pairs["moving_subject"].isin(["s00", "s01", "s02"])
-    evidence = replace(world.evidence, pairs=world.evidence.pairs[keep])
-    found = jacobian_envelope(evidence, world.config)
+    found = jacobian_envelope(of_subjects(world, 3), world.config)
     assert found.passed is None
     assert "3 real subjects" in found.detail
+
+
+def test_canary_a_bound_that_could_hardly_fail(world):
+    """At this confidence four subjects leave the share of dreams next to no limit."""
+    evidence = of_subjects(world, 4)
+    assert jacobian_envelope(evidence, world.config).passed
+    config = world.config.model_copy(update={"confidence": 0.9995})
+    found = jacobian_envelope(evidence, config)
+    assert "n=4, bound 94.9 %" in found.detail
+    assert found.passed is None
+    assert (
+        jacobian_envelope(replace(evidence, dreams=moved(world, 3.0).dreams), config).passed
+        is False
+    )
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_canary_a_share_of_a_handful_of_dreams(world, factor):
+    """However mild or wild they are, one of a hundred that were drawn says nothing."""
+    dreams = moved(world, factor).dreams
+    few, enough = (world.with_dreams(dreams.select(slice(n))) for n in (19, 20))
+    found = jacobian_envelope(few, world.config)
+    assert found.passed is None
+    assert "19 dreams, 20 needed" in found.detail
+    assert jacobian_envelope(enough, world.config).passed is (factor == 1)
 
 
 def test_envelope_is_the_full_range(world):

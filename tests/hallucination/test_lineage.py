@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from dreamorph.hallucination import lineage_rows, recorded_rows
-from dreamorph.hallucination.lineage import content_signatures, lineage
+from dreamorph.hallucination.lineage import content_signatures, content_threshold, lineage
 from dreamorph.spatial import gaussian_smooth
 
 
@@ -54,10 +55,47 @@ def test_canary_same_content_saved_anew(world):
 def test_signature_survives_what_saving_does_to_a_scan(world):
     reals = world.evidence.reals
     first = content_signatures(reals.images, reals.masks)
+    table = world.evidence.lineage
+    test = table["role"] == "test"
+    least = content_threshold(table[test], table[~test], world.config.duplicate_correlation)
     noise = 0.05 * torch.randn(reals.images.shape, generator=torch.Generator().manual_seed(0))
     for copy in (3 * reals.images + 7, gaussian_smooth(reals.images, 0.5), reals.images + noise):
         again = content_signatures(copy * reals.masks, reals.masks)
-        assert (first * again).sum(1).min() > 0.98
+        assert (first * again).sum(1).min() >= least
+
+
+def noisy(signature, correlation, seed):
+    """A signature that correlates so much with the given one."""
+    noise = np.random.default_rng(seed).normal(size=len(signature))
+    noise -= (noise @ signature) * signature
+    far = np.sqrt(1 - correlation**2) / np.linalg.norm(noise)
+    return correlation * signature + far * noise
+
+
+@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)], ids=["the same noise", "other noise"])
+def test_canary_a_test_scan_saved_twice(world, seeds):
+    """The two copies are alike, which says nothing of how alike two subjects are."""
+    table = world.evidence.lineage
+    test = table[table["role"] == "test"].iloc[[2]]
+    copies = [
+        test.assign(role="training", case=f"x{k}", subject=f"y{k}", fingerprint=f"f{k}",
+                    signature=[noisy(test["signature"].iloc[0], 0.9948, seed)])
+        for k, seed in enumerate(seeds)
+    ]  # fmt: skip
+    found = lineage(replace(world.evidence, lineage=pd.concat([table, *copies])), world.config)
+    assert found.passed is False
+    assert "same content: x0, x1" in found.detail
+
+
+def test_subjects_that_are_alike_are_no_twins(world):
+    """All volumes correlate by .96, of test subjects too: more is asked of a copy."""
+    table = world.evidence.lineage.copy()
+    common = table["signature"].iloc[0]
+    codes = pd.factorize(table["case"])[0]
+    table["signature"] = [noisy(common, 0.98, int(code)) for code in codes]
+    test = table["role"] == "test"
+    assert content_threshold(table[test], table[~test], 0.95) > 0.985
+    assert lineage(replace(world.evidence, lineage=table), world.config).passed
 
 
 def test_canary_test_case_as_dream_source(world):

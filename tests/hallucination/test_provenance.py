@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dreamorph.hallucination.provenance import measure_origin, provenance, voxel_coordinates
+from dreamorph.hallucination.provenance import (
+    Origin,
+    measure_origin,
+    provenance,
+    voxel_coordinates,
+)
 from dreamorph.spatial import SpatialTransform, gaussian_smooth, identity_affine
 from tests.hallucination.worlds import warps
 
@@ -111,6 +116,23 @@ def test_canary_nan_voxel(few):
     found = spoiled(few, images=images)
     assert found.passed is False
     assert np.isnan(found.value)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"error": 2e-5},
+        {"error": float("nan")},
+        {"out_of_range": 1},
+        {"label_voxels": 1},
+        {"mask_agreement": 0.89},
+        {"mask_agreement": float("nan")},
+    ],
+)
+def test_canary_each_fault_alone_is_not_ok(fault):
+    clean = Origin(error=1e-5, out_of_range=0, label_voxels=0, mask_agreement=0.9)
+    assert clean.ok(1e-5)
+    assert not replace(clean, **fault).ok(1e-5)
 
 
 @pytest.mark.parametrize("size", [48, 96, 160])

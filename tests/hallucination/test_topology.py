@@ -3,8 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dreamorph.hallucination.topology import same_topology, topology, topology_of_source
-from tests.hallucination.worlds import World
+from dreamorph.hallucination.topology import (
+    lost_components,
+    same_topology,
+    topology,
+    topology_of_source,
+)
+from dreamorph.spatial import points_like
+from tests.hallucination.worlds import World, with_islands
 
 
 def spoiled(few: World, change) -> object:
@@ -122,3 +128,53 @@ def test_a_shell_one_voxel_thin_may_leak_as_it_does_when_resampled():
 def test_the_controls_are_always_the_same():
     shell = ball(8) - ball(7)
     assert topology_of_source(shell, 1, 0.7, 4) == topology_of_source(shell, 1, 0.7, 4)
+
+
+CUBE, SATELLITE = (2, 2, 2), (1, 2, 2)
+
+
+@pytest.mark.parametrize("size", [CUBE, SATELLITE])
+def test_canary_a_small_island_is_lost(few, size):
+    """Smoothing takes it away on both sides, so Betti numbers do not see it."""
+    dotted = with_islands(few, size)
+    config = few.config.model_copy(update={"topology_controls": 0})
+    assert topology(dotted.evidence, config).passed
+    dreams = dotted.evidence.dreams
+    row, labels = int(dreams.source_index[5]), dreams.labels.clone()
+    assert labels[5, 0, :6, :6, :9].any()
+    labels[5, 0, :6, :6, :9] = 0
+    known = topology_of_source(dotted.evidence.reals.labels[row, 0].numpy(), 2, 0.7)
+    assert same_topology(labels[5, 0].numpy(), known, 2)
+    found = topology(dotted.with_dreams(replace(dreams, labels=labels)), config)
+    assert found.passed is False
+    assert found.value == pytest.approx(100 / 8)
+    assert "1 of them lost a component" in found.detail
+
+
+def lost(labels, source, n_labels=1):
+    still = points_like(labels.shape, (1.0,) * 3)[0]
+    return lost_components(labels, still, (1.0,) * 3, source)
+
+
+def test_what_resampling_alone_loses_may_be_lost():
+    """A single voxel is gone from most resamplings, an island of three voxels a side from none."""
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[4:14, 4:14, 4:14] = labels[17:20, 17:20, 17:20] = labels[20, 4, 4] = 1
+    poorer = labels.copy()
+    poorer[20, 4, 4] = 0
+    assert lost(poorer, topology_of_source(labels, 1, 0.7, controls=0)) == 1
+    assert lost(poorer, topology_of_source(labels, 1, 0.7, controls=12)) == 0
+    poorer[17:20, 17:20, 17:20] = 0
+    assert lost(poorer, topology_of_source(labels, 1, 0.7, controls=12)) == 1
+
+
+def test_an_island_that_leaves_the_grid_is_lost():
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[8:18, 8:18, 8:18] = labels[:2, 10:12, 10:12] = 1
+    source = topology_of_source(labels, 1, 0.7)
+    points = points_like(labels.shape, (1.0,) * 3)[0].clone()
+    points[0] += 3
+    moved = np.roll(labels, -3, axis=0)
+    moved[-3:] = 0
+    assert same_topology(moved, source, 1)
+    assert lost_components(moved, points, (1.0,) * 3, source) == 1

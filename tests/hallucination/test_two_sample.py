@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dreamorph.hallucination.two_sample import _auc, exchanged, grouped_auc, two_sample
-from tests.hallucination.worlds import make_world, velocities
+from tests.hallucination.worlds import make_dreams, make_world, velocities
 
 
 def test_honest_dreams_pass(world):
@@ -28,6 +28,25 @@ def test_canary_all_dreams_share_a_brightness_of_their_own(world):
     images = dreams.images + 0.15 * dreams.masks
     found = two_sample(world.with_dreams(replace(dreams, images=images)), world.config)
     assert found.passed is False
+
+
+def test_canary_dreams_exaggerated_to_both_sides(world):
+    """Some brighter and some darker than any real one: only the squares tell them apart."""
+    dreams = world.evidence.dreams
+    sides = torch.tensor([-1.0, 1.0, 0.0, -1.0, 1.0]).repeat(14)[:, None, None, None, None]
+    images = dreams.images + 0.3 * sides * dreams.masks
+    found = two_sample(world.with_dreams(replace(dreams, images=images)), world.config)
+    assert found.passed is False
+
+
+def test_ragged_labels_do_not_give_honest_dreams_away(world):
+    """One interpolation smooths them, that of a dream; the real ones are interpolated once too."""
+    reals = world.evidence.reals
+    holes = torch.rand(reals.labels.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    reals = replace(reals, labels=reals.labels.where(~holes, 0))
+    maps = world.evidence.dreams.transforms
+    dreams = make_dreams(reals, world.evidence.dreams.source_index.tolist(), maps)
+    assert two_sample(replace(world.evidence, reals=reals, dreams=dreams), world.config).passed
 
 
 def test_few_subjects_are_not_assessable():

@@ -164,6 +164,17 @@ def make_world(subjects: int = 14, each: int = 5, size_mm: float = 1.0, seed: in
     return World(evidence, fields, AuditConfig(two_sample_permutations=99))
 
 
+def with_islands(world: World, size: Sequence[int], label: int = 1) -> World:
+    """The same world, but the label has an island of so many voxels in a corner of each source."""
+    evidence, labels = world.evidence, world.evidence.reals.labels.clone()
+    labels[:, :, 2 : 2 + size[0], 2 : 2 + size[1], 4 : 4 + size[2]] = label
+    reals = replace(evidence.reals, labels=labels)
+    dreams = make_dreams(
+        reals, evidence.dreams.source_index.tolist(), evidence.dreams.transforms
+    )  # fmt: skip
+    return replace(world, evidence=replace(evidence, reals=reals, dreams=dreams))
+
+
 def without_label(world: World, label: int, subjects: int) -> World:
     """The same honest world, but the first subjects and their dreams have never had a label."""
     evidence = world.evidence

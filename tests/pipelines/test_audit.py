@@ -2,12 +2,15 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from dreamorph.dreaming.dreams import Recipe, recipes_to_table
+from dreamorph.errors import DreamError
 from dreamorph.hallucination import AuditConfig
 from dreamorph.hallucination.config import STATED
 from dreamorph.hallucination.lineage import lineage
@@ -149,3 +152,32 @@ def test_a_label_that_a_test_case_rightly_lacks_spoils_no_claim(cohort: Cohort) 
 def test_a_verdict_names_what_it_is_of() -> None:
     _, verdict = nodes.decide([], [], "mark")
     assert verdict == {"verdict": "fail", "judged": "mark"}  # no check was made
+
+
+def test_the_checks_look_at_accepted_dreams_and_know_of_the_others(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of them, as many as are looked at, made again from their recipes."""
+    recipes = [Recipe(f"d{k}", "case_s00", "s00", None, k, "p", 1.0, (0.0,)) for k in range(5)]
+    table = recipes_to_table(recipes).assign(
+        accepted=[False, True, True, False, True], reason=["folds", "", "", "topology", ""]
+    )
+    monkeypatch.setattr(nodes, "DREAMS", 2)
+    monkeypatch.setattr(nodes, "trusted", lambda pairs: pairs)
+    monkeypatch.setattr(nodes, "replay", lambda prior, sources, found: found)
+    monkeypatch.setattr(nodes, "run_checks", lambda stage, evidence, audit: [(stage, evidence)])
+    prior = SimpleNamespace(members=cohort.cases[:6], subjects=cohort.cases[:6], fingerprint="p")
+    pairs = pairs_of(cohort.cases[:6], cohort.cases[:6])
+
+    def audit(dreams: pd.DataFrame) -> Any:
+        return nodes.audit_dreams(cohort, prior, pairs, dreams, AuditConfig())  # type: ignore[arg-type]
+
+    ((stage, evidence),) = audit(table)
+    assert stage == "dreams"
+    assert [recipe.dream for recipe in evidence.dreams] == ["d1", "d2"]
+    assert evidence.rejected == {"folds": 1, "topology": 1}
+    assert evidence.prior_fingerprint == "p"
+    assert set(evidence.lineage["role"]) >= {"registration", "prior", "training", "test"}
+    none = table.assign(accepted=False, reason="folds")
+    with pytest.raises(DreamError, match="none of the 5 dreams passed the gate"):
+        audit(none)

@@ -10,6 +10,7 @@ import torch
 
 from dreamorph.datasets import NiftiStore
 from dreamorph.dreaming import DreamConfig
+from dreamorph.hallucination import AuditConfig
 from dreamorph.pipelines.dream import nodes
 
 FACTS = {
@@ -71,3 +72,23 @@ def test_labels_of_dreams_have_the_values_of_the_cohorts_files(saved: Any) -> No
 def test_shapes_without_label_maps_are_their_own_label(saved: Any) -> None:
     (one,) = saved(0.0, FACTS | {"label_values": {}, "label_names": {}}, n_labels=0).values()
     assert one["label"].unique().tolist() == [0, 1]
+
+
+def test_dreams_are_judged_anew_by_another_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "sources_of", lambda _: SimpleNamespace(cases=["a"]))
+    monkeypatch.setattr(nodes, "Dreamer", lambda *_: SimpleNamespace(recipes=lambda *_: []))
+    monkeypatch.setattr(nodes, "recipes_to_table", lambda _: pd.DataFrame({"dream": ["dream_1"]}))
+    table = pd.DataFrame({"fingerprint": ["f"], "subject": ["s"], "class": [None]})
+    cohort = SimpleNamespace(table=table, indices=lambda _: [0])
+    monkeypatch.setattr(nodes, "trusted", lambda pairs: pairs)
+    pairs = pd.DataFrame({"key": ["p"]})
+    prior = SimpleNamespace(members=["a"])
+
+    def key() -> str:
+        plan = nodes.plan_dreams(cohort, prior, pairs, DreamConfig(), AuditConfig())  # type: ignore[arg-type]
+        return str(plan["key"][0])
+
+    known = key()
+    assert key() == known
+    monkeypatch.setattr(nodes, "GATE", nodes.GATE + 1)
+    assert key() != known

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from dreamorph.datasets import AtomicStore
+from dreamorph.dreaming import AffineWarpConfig, ElasticWarpConfig
+from dreamorph.dreaming.dreams import Recipe, recipes_to_table
 from dreamorph.errors import StaleError, TrainingError
 from dreamorph.pipelines.train import nodes
 from dreamorph.training import NetworkSpec, TrainedArm, TrainingConfig
@@ -78,3 +80,35 @@ def test_seeds_added_later_are_called_as_if_they_had_been_there(train: Any) -> N
 def test_a_network_that_was_planned_and_not_trained_is_named() -> None:
     with pytest.raises(TrainingError, match="arm dream was planned and is not there"):
         nodes.stored_network({"dream-0-y": {}}, "dream", "dream-0-x")
+
+
+def test_canary_networks_see_accepted_dreams_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the gate kept out is in the same table, with the reason beside it."""
+    seen: list[str] = []
+
+    class Seen:
+        """In place of the material: notes which dreams it was given."""
+
+        def __init__(self, *given: Any) -> None:
+            seen.extend(recipe.dream for recipe in given[5])
+
+        def with_energy(self, energy: float) -> Any:
+            return self
+
+        def arm(self, name: str) -> str:
+            return name
+
+    monkeypatch.setattr(nodes, "Material", Seen)
+    monkeypatch.setattr(nodes, "sources_of", lambda _: SimpleNamespace(cases=["a"], classes=[None]))
+    recipes = [Recipe(f"dream_{k}", "a", "s", None, k, "prior", 1.0, (0.0,)) for k in range(4)]
+    table = recipes_to_table(recipes).assign(
+        accepted=[True, False, True, False], reason=["", "folds", "", "topology"]
+    )
+    choice = {"recommended_arm": "learned", "elastic_energy": 4.0, "learned_energy": 4.0}
+    cohort = SimpleNamespace(shape=(4, 4, 4), spacing_mm=(1.0, 1.0, 1.0))
+    arms = nodes._arms(
+        cohort, None, table, choice, TrainingConfig(arms=["elastic", "dream"]),  # type: ignore[arg-type]
+        AffineWarpConfig(), ElasticWarpConfig(),
+    )  # fmt: skip
+    assert arms == ["elastic", "dream", "learned"]
+    assert seen == ["dream_0", "dream_2"]

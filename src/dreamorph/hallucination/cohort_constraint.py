@@ -12,7 +12,13 @@ import numpy as np
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import DreamEvidence, Reals
 from dreamorph.hallucination.features import resampled_once, shape_features
-from dreamorph.hallucination.ranges import Outside, limits_of, outside_rates
+from dreamorph.hallucination.ranges import (
+    LEAST_DREAMS,
+    LEAST_DREAMS_OF_CLASS,
+    Outside,
+    limits_of,
+    outside_rates,
+)
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding, not_assessable
 
@@ -77,6 +83,11 @@ def _judge(
         return Finding(value, bound, RULE, n, None, why)
     if min(part.n_subjects for part in parts.values()) < config.min_subjects:
         return Finding(value, bound, RULE, n, None, f"too few real subjects; {detail}")
+    fewest = min(part.n_dreams for part in parts.values())
+    if n < LEAST_DREAMS or fewest < LEAST_DREAMS_OF_CLASS:
+        needed = f"{LEAST_DREAMS} needed, {LEAST_DREAMS_OF_CLASS} of each class"
+        why = f"{n} dreams, of one class {fewest}; {needed}; {detail}"
+        return Finding(value, bound, RULE, n, None, why)
     passed = all(part.dreams <= part.bound for part in parts.values())
     useful = all(part.bound <= config.useful_bound for part in parts.values())
     # above that bound the rule could hardly fail, so a pass would say nothing

@@ -17,7 +17,15 @@ from dreamorph.hallucination.jacobian_envelope import (
     log_ratios,
 )
 from dreamorph.hallucination.provenance import measure_origin, recipe_faults, voxel_coordinates
-from dreamorph.hallucination.topology import Topology, same_topology, topology_of_source
+from dreamorph.hallucination.topology import (
+    Topology,
+    lost_components,
+    same_topology,
+    topology_of_source,
+)
+
+#: Counts up whenever the same dream may be judged otherwise.
+VERSION = 1
 
 GATE_COLUMNS = (
     "dream",
@@ -78,7 +86,7 @@ class Gate:
             reasons.append("folds")
         if not inside_envelope(self.envelope, fold.log_min, fold.log_max, ratio):
             reasons.append("jacobian_envelope")
-        if self.reals.n_labels and not self._same_topology(labels, source):
+        if self.reals.n_labels and self._other_topology(labels, points, source):
             reasons.append("topology")
         error = float("nan")
         faults = recipe_faults(recipe, source, self.reals, self.prior_fingerprint)
@@ -100,7 +108,7 @@ class Gate:
             error,
         )
 
-    def _same_topology(self, labels: np.ndarray, source: int) -> bool:
+    def _other_topology(self, labels: np.ndarray, points: torch.Tensor, source: int) -> bool:
         n_labels = self.reals.n_labels
         if source not in self._topologies:
             self._topologies[source] = topology_of_source(
@@ -109,7 +117,10 @@ class Gate:
                 self.config.topology_sigma_voxels,
                 self.config.topology_controls,
             )
-        return same_topology(labels, self._topologies[source], n_labels)
+        known = self._topologies[source]
+        if not same_topology(labels, known, n_labels):
+            return True
+        return lost_components(labels, points, self.reals.spacing_mm, known) > 0
 
     def _origin(
         self, dreams: DreamsLike, index: int, points: torch.Tensor, labels: np.ndarray

@@ -17,7 +17,7 @@ from dreamorph.errors import DreamError
 from dreamorph.hallucination.config import AuditConfig
 from dreamorph.hallucination.evidence import PAIR_COLUMNS, DreamEvidence, Reals
 from dreamorph.hallucination.jacobian import measure_foldings
-from dreamorph.hallucination.ranges import Outside, outside_rates
+from dreamorph.hallucination.ranges import LEAST_DREAMS, Outside, outside_rates
 from dreamorph.hallucination.registry import check
 from dreamorph.hallucination.result import Finding, not_assessable
 from dreamorph.spatial import SpatialTransform
@@ -150,6 +150,9 @@ def jacobian_envelope(evidence: DreamEvidence, config: AuditConfig) -> Finding:
     n_subjects = min(part.n_subjects for part in parts.values())
     if not len(found) or n_subjects < config.min_subjects:
         why = f"{n_subjects} real subjects, {config.min_subjects} needed; {detail}"
+        return not_assessable(100 * worst.dreams, RULE, len(found), why)
+    if len(found) < LEAST_DREAMS:
+        why = f"{len(found)} dreams, {LEAST_DREAMS} needed; {detail}"
         return not_assessable(100 * worst.dreams, RULE, len(found), why)
     passed = all(part.dreams <= part.bound for part in parts.values())
     # above this bound the rule could hardly fail, so a pass would say nothing

@@ -22,6 +22,7 @@ from dreamorph.hallucination.result import Finding
 
 REQUIRED_ROLES = ("registration", "prior", "training")
 _SIGNATURE = 16
+#: As alike as a scan and its copy with noise, another contrast or blur: never two subjects.
 _SURELY_THE_SAME = 0.995
 RULE = "0, hard: by subject, case, fingerprint and content"
 
@@ -161,20 +162,47 @@ def _incomplete(table: pd.DataFrame) -> str:
 
 
 def _twins(test: pd.DataFrame, used: pd.DataFrame, least: float) -> set[str]:
-    """Cases in use whose content is that of a test case under another name.
+    """Cases in use whose content is that of a test case under another name."""
+    mine, theirs = (np.stack(part["signature"].tolist()) for part in (used, test))
+    threshold = content_threshold(test, used, least)
+    return set(used.loc[(mine @ theirs.T).max(axis=1) >= threshold, "case"])
+
+
+def content_threshold(test: pd.DataFrame, used: pd.DataFrame, least: float) -> float:
+    """How much two signatures correlate that are of one scan; `least`, or more.
 
     Twins are at least four times nearer to correlation one than the most similar two subjects in
     use are, and `least` in any case. On MSD hippocampus volumes different subjects reach 0.79, two
     sides of one subject 0.83, copies with noise, another contrast or blur 0.995 and more.
+
+    Args:
+        test, used: rows of columns LINEAGE_COLUMNS.
+        least: the lowest answer.
+    """
+    once = used.drop_duplicates(["subject", "case", "fingerprint"])
+    nearest = _nearest_subjects(test, once, 1 - 4 * (1 - least))
+    return float(min(max(least, 1 - (1 - nearest) / 4), _SURELY_THE_SAME))
+
+
+def _nearest_subjects(test: pd.DataFrame, used: pd.DataFrame, enough: float) -> float:
+    """Correlation of the most similar two subjects in use, sought down to `enough`.
+
+    Copies must not say how alike subjects are, or a leak would raise the bar that it has to clear:
+    one scan saved twice is one case, and so are two cases that are as much like one test case as
+    they are like each other.
     """
     mine, theirs = (np.stack(part["signature"].tolist()) for part in (used, test))
     # a case recorded with two subjects is not two subjects that look alike
     names = (used[name].to_numpy() for name in ("subject", "case"))
     apart = np.logical_and(*(name[:, None] != name[None] for name in names))
-    among = (mine @ mine.T)[apart]
-    nearest = float(among.max()) if among.size else 0.0
-    threshold = min(max(least, 1 - (1 - nearest) / 4), _SURELY_THE_SAME)
-    return set(used.loc[(mine @ theirs.T).max(axis=1) >= threshold, "case"])
+    among, to_test = mine @ mine.T, mine @ theirs.T
+    among[~apart | (among >= _SURELY_THE_SAME)] = -1.0
+    while (nearest := float(among.max())) > enough:
+        a, b = np.unravel_index(int(among.argmax()), among.shape)
+        if np.minimum(to_test[a], to_test[b]).max() < nearest:
+            break
+        among[a, b] = among[b, a] = -1.0
+    return nearest
 
 
 def _disowned(evidence: DreamEvidence) -> set[str]:

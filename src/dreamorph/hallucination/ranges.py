@@ -12,6 +12,12 @@ import numpy as np
 
 from dreamorph.hallucination.statistics import rate_upper_bound
 
+#: Of fewer dreams a share says too little: twenty show twice a bound of 10 % in four cases of five.
+LEAST_DREAMS = 20
+#: The same of one class: its ten cases, which is the least, bound a share by 26 % or more, and ten
+#: dreams show twice as much in nineteen cases of twenty.
+LEAST_DREAMS_OF_CLASS = 10
+
 
 @dataclass(frozen=True)
 class Outside:
@@ -22,12 +28,14 @@ class Outside:
         reals: mean over real subjects of their share outside.
         n_subjects: how many real subjects that mean rests on.
         bound: upper confidence bound of the real rate.
+        n_dreams: how many dreams the share rests on.
     """
 
     dreams: float
     reals: float
     n_subjects: int
     bound: float
+    n_dreams: int
 
 
 def outside_rates(
@@ -78,7 +86,7 @@ def outside_rates(
     rate = float(np.mean(real_rates)) if n else float("nan")
     share = float(np.mean(flags)) if flags else float("nan")
     bound = rate_upper_bound(rate * n, n, confidence) if n else float("nan")
-    return Outside(share, rate, n, bound)
+    return Outside(share, rate, n, bound, len(flags))
 
 
 def limits_of(rows: np.ndarray, percentiles: tuple[float | None, float]) -> np.ndarray:

@@ -12,6 +12,7 @@ from dreamorph.dreaming.dreamer import VERSION
 from dreamorph.dreaming.dreams import recipes_from_table, recipes_to_table
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig, Gate
+from dreamorph.hallucination.gate import VERSION as GATE
 from dreamorph.pipelines.common import Items, progress, replay, sources_of, trusted
 from dreamorph.prior import DeformationPrior
 from dreamorph.volumes.cohort import Cohort
@@ -36,7 +37,7 @@ def plan_dreams(
     plan = recipes_to_table(recipes)
     known = cohort.table.loc[cohort.indices("train"), ["fingerprint", "subject", "class"]]
     limits = fingerprint(
-        VERSION, audit.of_the_gate(), trusted(pair_table)["key"].to_list(),
+        VERSION, GATE, audit.of_the_gate(), trusted(pair_table)["key"].to_list(),
         known.astype(str).to_numpy().tolist(),
     )  # fmt: skip
     rows = plan.astype(str).to_numpy().tolist()

@@ -12,6 +12,7 @@ from dreamorph.dreaming import AffineWarpConfig, DreamConfig, ElasticWarpConfig
 from dreamorph.dreaming.dreamer import VERSION as DREAMING
 from dreamorph.fingerprint import fingerprint
 from dreamorph.hallucination import AuditConfig
+from dreamorph.hallucination.gate import VERSION as GATE
 from dreamorph.pipelines.common import Items, progress, task_of, trusted
 from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.pipelines.train.nodes import NOT_CHOSEN
@@ -62,7 +63,7 @@ def plan_tuning(
     if len(folds) < 2 or sum(map(len, folds)) < FEWEST_SUBJECTS:
         return pd.DataFrame(columns=PLAN_COLUMNS)
     given = (
-        VERSION, TRAINING, DREAMING, prior.fingerprint, trusted(pair_table)["key"].to_list(),
+        VERSION, TRAINING, DREAMING, GATE, prior.fingerprint, trusted(pair_table)["key"].to_list(),
         shortened(training, tuning).model_dump(mode="json", exclude={"device", "checkpoint_every"}),
         affine, elastic.sigma_mm, elastic.width, dreaming.scale, audit.of_the_gate(), tuning.pool,
         list(cohort.table.loc[cohort.indices("train"), "fingerprint"]),
