@@ -321,7 +321,9 @@ def test_what_was_chosen_shapes_the_arms(finished: Workplace) -> None:
     assert [arm for arm in two if two[arm] != three[arm]] == ["learned"]
 
 
-def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> None:
+def test_keys_of_the_plan_follow_what_scores_depend_on(
+    finished: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     p = parameters()
     cohort, pair_table = (load(finished.root, name) for name in ("cohort", "pair_table.csv"))
 
@@ -351,3 +353,5 @@ def test_keys_of_the_plan_follow_what_scores_depend_on(finished: Workplace) -> N
     assert not base & plan(renamed)
     for change in ({"training": {"progress": False}}, {"training": {"seeds": (7,)}}):
         assert plan(**change) == base, change
+    monkeypatch.setattr("dreamorph.pipelines.tune.nodes.GATE", "another")
+    assert not base & plan()
