@@ -54,10 +54,11 @@ def pairs_of(shape: tuple[int, ...], labels: int, padded: bool) -> Pairs:
 
 @pytest.mark.parametrize("window", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_local_correlation(window: int, stride: int, switch: Switch) -> None:
+@pytest.mark.parametrize("granted", [0.0, similarity.FLAT])
+def test_local_correlation(window: int, stride: int, granted: float, switch: Switch) -> None:
     shape = (10, 12, 11)
     fixed, mask = noise(2, 1, *shape), noise(2, 1, *shape, seed=1) > -1
-    agreement = similarity.prepare("lncc", fixed, mask, window, stride)
+    agreement = similarity.prepare("lncc", fixed, mask, window, stride, granted)
     moved = (fixed + noise(2, 1, *shape, seed=2)).requires_grad_()
     found = []
     for used in (False, True):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dreamorph.registration.similarity import GlobalCorrelation, LocalCorrelation
+from dreamorph.registration.similarity import FLAT, GlobalCorrelation, LocalCorrelation
 from dreamorph.spatial.smoothing import box_mean
-from tests.registration.volumes import texture
+from tests.registration.volumes import ball, texture
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 5])
@@ -51,3 +51,23 @@ def test_the_correlation_of_whole_volumes_is_that_of_numpy(mean: float, deviatio
         inside = mask[k] > 0
         expected = np.corrcoef(fixed[k][inside].double(), moved[k][inside].double())[0, 1]
         assert float(found[k]) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("edge", [1.0, 2.0, 4.0])
+def test_nothing_agrees_better_with_a_smooth_volume_than_itself(edge: float) -> None:
+    """Not even the same with more contrast, which fewer windows then call flat."""
+    volume = ball((20, 22, 24), 6.0, edge)
+    agreement = LocalCorrelation.prepare(volume, torch.ones_like(volume), granted=FLAT)
+    assert float(agreement(volume)) == pytest.approx(1.0, abs=1e-5)
+    assert float(agreement(2 * volume)) < 1
+    assert float(agreement(ball((20, 22, 24), 5.0, edge))) < 0.999
+    bare = LocalCorrelation.prepare(volume, torch.ones_like(volume))
+    assert float(bare(2 * volume)) > float(bare(volume))
+
+
+@pytest.mark.parametrize("granted", [0.0, FLAT])
+def test_the_gradient_of_the_correlation_is_that_of_its_values(granted: float) -> None:
+    fixed, moved = texture((8, 9, 10)).double(), texture((8, 9, 10), seed=3).double()
+    mask = torch.ones_like(fixed)
+    agreement = LocalCorrelation.prepare(fixed, mask, stride=2, granted=granted)
+    assert torch.autograd.gradcheck(agreement, moved.requires_grad_())

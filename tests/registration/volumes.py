@@ -11,6 +11,16 @@ def texture(shape: tuple[int, ...], seed: int = 0, batch: int = 1) -> torch.Tens
     return gaussian_smooth(noise, 2.0) * 10
 
 
+def ball(
+    shape: tuple[int, ...], radius: float, edge: float, shift: tuple[float, ...] | None = None
+) -> torch.Tensor:
+    """A ball without texture in the middle of a volume, or beside it: `(1, 1, *shape)` in 0..1."""
+    middle = [(n - 1) / 2 + s for n, s in zip(shape, shift or (0.0,) * len(shape), strict=True)]
+    axes = [torch.arange(n) - m for n, m in zip(shape, middle, strict=True)]
+    squared = sum(x.square() for x in torch.meshgrid(*axes, indexing="ij"))
+    return torch.sigmoid((radius - torch.as_tensor(squared).sqrt()) / edge)[None, None]
+
+
 def known_warp(
     shape: tuple[int, ...], size_mm: float, seed: int = 1, batch: int = 1
 ) -> SpatialTransform:

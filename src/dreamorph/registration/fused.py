@@ -33,7 +33,7 @@ class Correlated(torch.autograd.Function):
         value, by = moved.new_zeros(len(moved)), moved.new_empty(len(moved), 3, *windows)
         launch(
             kernels.correlate, moved, math.prod(windows), planes, local.share, local.mean,
-            local.factor, value, by, flat, *ctx.sizes, **ctx.edges,
+            local.factor, value, by, flat, local.granted, *ctx.sizes, **ctx.edges,
         )  # fmt: skip
         ctx.save_for_backward(moved, by)
         return value

@@ -27,7 +27,7 @@ from dreamorph.volumes.cohort import Cohort
 CHUNKS = {"cpu": 8, "cuda": 64}
 
 #: Counts up whenever the same parameters would give another registration.
-VERSION = 14
+VERSION = 15
 
 
 @dataclass(frozen=True)

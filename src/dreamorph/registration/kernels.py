@@ -52,7 +52,7 @@ def moments(
 
 @triton.jit(do_not_specialize=WINDOWS)
 def correlate(
-    planes, share, means, factors, value, by, flat, depth, height, width,
+    planes, share, means, factors, value, by, flat, granted, depth, height, width,
     windows_z, windows_y, windows_x,
     WINDOW: tl.constexpr, STRIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -77,7 +77,7 @@ def correlate(
     fixed = tl.load(means + there, mask, 0.0)
     mean *= part
     scale = tl.rsqrt(tl.maximum(square * part - mean * mean, 0.0) + flat)
-    found = (product * part - mean * fixed) * scale
+    found = (product * part - mean * fixed + granted) * scale
     factor = tl.load(factors + there, mask, 0.0)
     tl.atomic_add(value + tl.program_id(1), tl.sum(found * factor), sem="relaxed")
     by_product = scale * factor

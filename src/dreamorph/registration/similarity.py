@@ -21,15 +21,20 @@ Agreement = Callable[[torch.Tensor], torch.Tensor]
 
 
 def prepare(
-    kind: Similarity, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
+    kind: Similarity,
+    fixed: torch.Tensor,
+    mask: torch.Tensor,
+    window: int = 5,
+    stride: int = 1,
+    granted: float = 0.0,
 ) -> Agreement:
     """The agreement of that kind with `fixed` `(B, 1, *shape)` where `mask` says that it counts.
 
-    `window` and `stride` are of the local correlation.
+    `window`, `stride` and `granted` are of the local correlation.
     """
     if kind == "mind":
         return SelfSimilarity.prepare(fixed, mask)
-    return LocalCorrelation.prepare(fixed, mask, window, stride)
+    return LocalCorrelation.prepare(fixed, mask, window, stride, granted)
 
 
 def sight(kind: Similarity) -> int:
@@ -45,6 +50,12 @@ class LocalCorrelation:
     Moments are taken over what a window holds of the mask, so nothing beyond it has a say. Windows
     count that the mask fills half as much as it fills any: of a stack of two slices, none is full.
 
+    To both variances `FLAT` is added, lest noise in flat windows correlate. Alone that rewards
+    contrast: a smooth volume then agrees better with what it is not than with itself. Where the
+    covariance is granted as much, nothing agrees better with a volume than the volume itself
+    (Cauchy and Schwarz), flat windows agree with flat ones, and maps are found to the truth. Where
+    it is granted nothing, flat windows count for nothing, and agreement says how alike two are.
+
     Attributes:
         mask: what counts, `(B, 1, *shape)`.
         fixed: the fixed volumes within it, `(B, 1, *shape)`.
@@ -53,6 +64,7 @@ class LocalCorrelation:
         weight: where windows count, `(B, 1, *windows)`.
         factor: what the fixed volumes give to the mean of the correlations, `(B, 1, *windows)`.
         window, stride: edge of the windows and distance between them, in voxels.
+        granted: added to every covariance: `FLAT` or 0.
     """
 
     mask: torch.Tensor
@@ -64,10 +76,16 @@ class LocalCorrelation:
     factor: torch.Tensor
     window: int
     stride: int
+    granted: float
 
     @classmethod
     def prepare(
-        cls, fixed: torch.Tensor, mask: torch.Tensor, window: int = 5, stride: int = 1
+        cls,
+        fixed: torch.Tensor,
+        mask: torch.Tensor,
+        window: int = 5,
+        stride: int = 1,
+        granted: float = 0.0,
     ) -> "LocalCorrelation":
         """Local moments of `fixed` `(B, 1, *shape)`; `mask` `(B, 1, *shape)` says what counts."""
         fixed, mask = fixed.contiguous(), mask.to(fixed.dtype).contiguous()
@@ -80,7 +98,7 @@ class LocalCorrelation:
         weight = filled * (filled > 0.5 * _largest(filled))
         total = weight.flatten(1).sum(1).clamp(min=1e-6)
         factor = weight * torch.rsqrt(variance + FLAT) / _spread(total, weight)
-        return cls(mask, within, mean, variance, share, weight, factor, window, stride)
+        return cls(mask, within, mean, variance, share, weight, factor, window, stride, granted)
 
     def back(self, moments: torch.Tensor) -> torch.Tensor:
         """Transpose of the means over windows, `(B, C, *windows)` to `(B, C, *shape)`."""
@@ -117,7 +135,8 @@ class _Correlated(torch.autograd.Function):
         mean, square, product = moments.split(1, dim=1)
         variance = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0)
         scale = variance.add_(FLAT).rsqrt_()
-        found = torch.addcmul(product, mean, local.mean, value=-1).mul_(scale)
+        covariance = torch.addcmul(product, mean, local.mean, value=-1)
+        found = covariance.add_(local.granted).mul_(scale)
         if ctx.needs_input_grad[0]:
             # in the places of the moments the gradients by them, that by the square times -2
             torch.mul(scale, local.factor, out=product)

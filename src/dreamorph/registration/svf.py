@@ -10,7 +10,7 @@ from dreamorph.registration.config import RegistrationConfig, VelocityConfig
 from dreamorph.registration.descent import by_autograd, minimise
 from dreamorph.registration.pyramid import Pairs, spanned
 from dreamorph.registration.roughness import Roughness
-from dreamorph.registration.similarity import prepare, sight, soft_dice
+from dreamorph.registration.similarity import FLAT, prepare, sight, soft_dice
 from dreamorph.spatial.grid import DisplacedGrid, coarse_shape, points_like, resample, sample
 from dreamorph.spatial.on_gpu import fused
 from dreamorph.spatial.smoothing import gaussian_smooth
@@ -74,7 +74,9 @@ class _Level:
         points = points_like(pairs.shape, pairs.spacing_mm, pairs.fixed.device)[box]
         seen = sample(pairs.moving_mask, points, pairs.extent_mm, "zeros", affine)
         counts = pairs.fixed_mask[box] * seen
-        self.agreement = prepare(config.similarity, pairs.fixed[box], counts, config.window, stride)
+        self.agreement = prepare(
+            config.similarity, pairs.fixed[box], counts, config.window, stride, FLAT
+        )
         # padding adds nothing to roughness: its mean over the grid is for the share with content
         self.filled = pairs.fixed_mask.flatten(1).mean(1).clamp(min=1e-6)
         bending = pairs.fixed.new_full((1,), how.bending)
