@@ -59,6 +59,51 @@ def test_what_cannot_be_dreamed_is_one_clear_line(n: int, count: int) -> None:
         Dreamer(make_prior()).dream(images[:count], labels[:count], n)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"volumes": torch.zeros(6, 3, *SHAPE), "labels": torch.zeros(6, 3, *SHAPE)}, r"\(N, 1, "),
+        ({"volumes": torch.zeros(6, 1, 16, 18), "labels": torch.zeros(6, 1, 16, 18)}, "3 axes"),
+        ({"labels": None}, "expected labels as a tensor, got NoneType: where there are none"),
+        ({"labels": torch.full((6, 1, *SHAPE), 0.5)}, "labels that are whole numbers"),
+        ({"labels": torch.full((6, 1, *SHAPE), float("nan"))}, "labels that are whole numbers"),
+        ({"masks": torch.ones(6, 1, 8, 9, 7)}, r"masks \(6, 1, 8, 9, 7\) must have the shape"),
+        ({"masks": torch.ones(6, 3, *SHAPE)}, r"masks \(6, 3, .* must have the shape"),
+        ({"masks": torch.ones(1, 1, *SHAPE)}, r"masks \(1, 1, .* must have the shape"),
+        ({"members": [0, 1, 2, 3, 4, 6]}, "member 6 is none of them"),
+        ({"members": [0, 1, 2, 3, 4, -1]}, "member -1 is none of them"),
+        ({"members": [f"case_{k}" for k in range(6)]}, "member 'case_0' is none .* positions"),
+        ({"generator": 3}, r"expected a torch\.Generator, got 3"),
+    ],
+)
+def test_what_does_not_fit_the_prior_is_one_clear_line(given: dict[str, Any], message: str) -> None:
+    images, labels = make_volumes()
+    with pytest.raises(DreamError, match=message):
+        Dreamer(make_prior()).dream(**({"volumes": images, "labels": labels, "n": 2} | given))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_volumes_that_are_not_finite_are_refused_also_outside_their_masks(value: float) -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    masks = torch.ones_like(labels)
+    images[5, 0, 0, 0, 0], masks[..., 0, 0, 0] = value, 0
+    recipes = Dreamer(prior).recipes(2, range(6), generator())
+    with pytest.raises(DreamError, match="not finite: replace them, also outside the masks"):
+        Dreamer(prior).replay(images, labels, recipes, masks=masks)
+
+
+def test_labels_of_sixteen_bits_keep_their_type() -> None:
+    prior, (images, labels) = make_prior(), make_volumes()
+    recipes = Dreamer(prior).recipes(3, range(6), generator())
+    plain = Dreamer(prior).replay(images, labels, recipes).labels
+    wide = Dreamer(prior).replay(images, (labels.int() * 300).to(torch.uint16), recipes).labels
+    assert wide.dtype == torch.uint16
+    assert torch.equal(wide.int(), plain.int() * 300)
+    small = Dreamer(prior).replay(images, labels.to(torch.uint16), recipes).labels
+    assert small.dtype == torch.uint8
+    assert torch.equal(small, plain)
+
+
 def test_the_same_generator_dreams_the_same() -> None:
     prior, (images, labels) = make_prior(), make_volumes()
     first = Dreamer(prior).dream(images, labels, 5, generator=generator())
@@ -200,6 +245,13 @@ def test_outside_the_mask_there_is_nothing() -> None:
     assert (dreams.images[~dreams.masks] == 0).all()
     assert (dreams.labels[~dreams.masks] == 0).all()
     assert 0.1 < dreams.masks.float().mean() < 0.9
+    # however the mask says true, and whether or not the sources have a label 0
+    white = Dreamer(prior).dream(
+        images + 5, labels + 5, 4, generator=generator(), masks=masks.byte() * 255
+    )
+    assert torch.equal(white.masks, dreams.masks)
+    assert torch.equal(white.images, dreams.images)
+    assert torch.equal(white.labels, torch.where(dreams.masks, dreams.labels + 5, 0))
 
 
 def test_a_source_without_a_class_is_refused_where_there_are_classes() -> None:

@@ -39,7 +39,7 @@ def test_each_fault_is_named(world, judge):
 def test_canary_a_small_island_is_lost(few):
     """The gate asks what the check asks."""
     dotted = with_islands(few, (2, 2, 2)).evidence
-    config = AuditConfig(gate_provenance=False)
+    config = AuditConfig().model_copy(update={"gate_provenance": False})
     judge = Gate(dotted.reals, dotted.pairs, config, "prior0")
     labels = dotted.dreams.labels.clone()
     labels[5, 0, :6, :6, :9] = 0

@@ -1,7 +1,9 @@
 """The prior: what it learns from a population that is known."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,10 +153,62 @@ def test_a_seed_names_a_draw_and_a_file_keeps_the_prior(tmp_path: Path) -> None:
     assert prior.coefficients(first.field) == again.coefficients(second.field)
     assert again.fingerprint == prior.fingerprint
     assert not torch.equal(first.field, prior.draw(6).field)
-    for content in (b"", b"no prior", (tmp_path / "prior.pt").read_bytes()[:500]):
+    whole = (tmp_path / "prior.pt").read_bytes()
+    cuts = [500, *range(1000, len(whole), len(whole) // 20), len(whole) - 5]
+    for content in (b"", b"no prior", *(whole[:cut] for cut in cuts)):
         (tmp_path / "broken.pt").write_bytes(content)
-        with pytest.raises(PriorError, match=r"broken\.pt is not a deformation prior"):
+        with pytest.raises(PriorError, match=r"^broken\.pt is not a deformation prior: .+$"):
             DeformationPrior.load(tmp_path / "broken.pt")
+    with pytest.raises(FileNotFoundError):
+        DeformationPrior.load(tmp_path / "missing.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: [state], "not a deformation prior: it names no format"),
+        (lambda state: {"format": 2}, "it lacks config, fields, extent_mm"),
+        (lambda state: state | {"format": 1}, "a prior of format 1, expected 2"),
+        (lambda state: state | {"config": {"colour": 1}}, r"configuration \(colour: Extra inputs"),
+        (lambda state: state | {"config": None}, "another configuration"),
+    ],
+)
+def test_a_file_that_is_no_prior_gets_one_line(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    path = tmp_path / "prior.pt"
+    DeformationPrior().fit(population(4), EXTENT).save(path)
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    with pytest.raises(PriorError, match=message) as caught:
+        DeformationPrior.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prior_that_is_not_fitted_says_so_whatever_it_is_asked(tmp_path: Path) -> None:
+    prior = DeformationPrior()
+    asked: list[Callable[[], Any]] = [
+        lambda: prior.save(tmp_path / "prior.pt"),
+        lambda: prior.extent_mm,
+        lambda: prior.log_density(population(1)),
+        prior.energy,
+    ]
+    for ask in asked:
+        with pytest.raises(PriorError, match="not fitted"):
+            ask()
+    assert not (tmp_path / "prior.pt").exists()
+
+
+def test_what_is_asked_of_a_prior_wrongly_gets_one_line() -> None:
+    prior = DeformationPrior().fit(population(6), EXTENT, classes=list("aaabbb"))
+    for fields in (population(1)[0], population(2)[..., :5], population(2, ndim=2)):
+        with pytest.raises(PriorError, match=r"expected fields \(n, 3, 12, 14, 10\), got"):
+            prior.log_density(fields)
+    for given in ({"n": 0}, {"n": -1}, {"n": 2, "generator": 3}):
+        with pytest.raises(PriorError, match=r"at least one field and a torch\.Generator"):
+            prior.sample(**given)  # type: ignore[arg-type]
+    for ask in (prior.mean, lambda: prior.mode(0), lambda: prior.draw(0)):
+        with pytest.raises(PriorError, match=r"has classes: name one of \['a', 'b'\]"):
+            ask()
 
 
 def test_it_works_in_two_dimensions() -> None:
@@ -181,14 +235,21 @@ def test_too_little_or_bad_input_is_refused(fields: torch.Tensor, message: str) 
         ({"classes": ["x"] * 5}, "one of classes for each of 6 fields, got 5"),
         ({"affines": torch.eye(4).repeat(3, 1, 1)}, "one of affines for each of 6 fields, got 3"),
         ({"affines": -torch.eye(4).repeat(6, 1, 1)}, "mirrors"),
+        ({"affines": torch.eye(3).repeat(6, 1, 1)}, r"expected affines \(N, 4, 4\)"),
+        ({"affines": torch.eye(5).repeat(6, 1, 1)}, r"expected affines \(N, 4, 4\)"),
+        ({"affines": torch.diag(torch.tensor([-1.0, -1, 1, 1])).repeat(6, 1, 1)}, "half a circle"),
         ({"extent_mm": EXTENT[:2]}, "3 edge lengths, got 2"),
+        ({"extent_mm": (24.0, 0.0, 20.0)}, "edge lengths above 0 mm"),
+        ({"extent_mm": (24.0, -28.0, 20.0)}, "edge lengths above 0 mm"),
+        ({"extent_mm": (24.0, float("nan"), 20.0)}, "edge lengths above 0 mm"),
+        ({"fields": population(6, ndim=2)[:, :, None]}, "a component for each axis"),
     ],
 )
 def test_what_does_not_fit_the_fields_is_refused(given: dict, message: str) -> None:
-    if "affines" in given:
+    if "mirrors" in message:
         given["affines"][:, 3, 3] = 1
     with pytest.raises(PriorError, match=message):
-        DeformationPrior().fit(population(6), **({"extent_mm": EXTENT} | given))
+        DeformationPrior().fit(**({"fields": population(6), "extent_mm": EXTENT} | given))
 
 
 def test_what_nobody_shares_is_unexplained_and_what_all_share_is_not() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from dreamorph.registration import RegistrationConfig
+from dreamorph.registration import RegistrationConfig, VelocityConfig
 from dreamorph.registration.config import PRESETS
 
 
@@ -23,6 +23,18 @@ def test_what_is_given_counts_more_than_the_preset() -> None:
     assert config.velocity.levels == PRESETS["fast"]["velocity"]["levels"]
     assert (config.window, config.velocity.sigma) == (7, 2.5)
     assert RegistrationConfig(preset="fast", velocity=None).velocity is None
+
+
+def test_a_config_changes_a_preset_as_its_parameters_do() -> None:
+    """Its defaults were not given: they took the place of the preset's."""
+    told = RegistrationConfig(preset="fast", velocity=VelocityConfig(sigma=2.5))
+    assert told == RegistrationConfig(preset="fast", velocity={"sigma": 2.5})
+    assert told.velocity is not None
+    assert told.velocity.iterations == PRESETS["fast"]["velocity"]["iterations"]
+    whole = VelocityConfig(levels=(2,), iterations=(7,))
+    assert RegistrationConfig(preset="accurate", velocity=whole).velocity == whole
+    plain = RegistrationConfig(velocity=VelocityConfig(sigma=2.5))
+    assert plain.velocity == VelocityConfig(sigma=2.5)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,39 @@ def test_large_integer_labels_are_not_rounded() -> None:
     assert torch.equal(result.warp(labels, labels=True), labels)
 
 
+def test_labels_have_one_channel_and_are_whole() -> None:
+    """As many channels as labels ran, and gave a volume of zeros."""
+    result = RegistrationResult(SpatialTransform.identity(1, (8, 8, 8), (1.0, 1.0, 1.0)))
+    labels = torch.arange(3.0).reshape(1, 3, 1, 1, 1).expand(1, 3, 8, 8, 8)
+    for volume in (labels, labels[:, :2]):
+        with pytest.raises(RegistrationError, match="in one channel"):
+            result.warp(volume, labels=True)
+    with pytest.raises(ValueError, match="expected labels"):
+        result.transform.warp_labels(labels, 2)
+    for value in (0.5, float("nan"), float("inf")):
+        odd = torch.full((1, 1, 8, 8, 8), value)
+        with pytest.raises(RegistrationError, match="labels that are whole numbers"):
+            result.warp(odd, labels=True)
+        volume = texture((8, 8, 8))
+        with pytest.raises(RegistrationError, match="labels that are whole numbers"):
+            register(volume, volume, QUICK, fixed_labels=odd, moving_labels=odd)
+    nearly = torch.full((1, 1, 8, 8, 8), 7.0004)
+    assert torch.equal(result.warp(nearly, labels=True), nearly.round())
+
+
+def test_labels_of_sixteen_bits_are_labels() -> None:
+    shape = (16, 16, 16)
+    volume = texture(shape)
+    labels = ((volume > 0).int() * 300).to(torch.uint16)
+    byte = (volume > 0).byte()
+    result = register(volume, volume, QUICK, fixed_labels=labels, moving_labels=byte)
+    plain = register(volume, volume, QUICK, fixed_labels=byte, moving_labels=byte * 2)
+    assert result.velocity.shape == plain.velocity.shape
+    moved = result.warp(labels, labels=True)
+    assert moved.dtype == torch.uint16
+    assert torch.equal(moved.int(), result.warp(labels.int(), labels=True))
+
+
 def test_labels_guide_alike_whatever_their_numbers() -> None:
     shape = (20, 20, 20)
     fixed, moving = texture(shape), texture(shape, seed=1)
@@ -269,11 +302,15 @@ def test_large_voxels_do_not_coarsen_the_inverse() -> None:
         ({"fixed": torch.full((1, 1, 8, 8, 8), float("nan"))}, "not finite"),
         ({"fixed": texture((8, 8, 8)).index_fill(2, torch.tensor(0), -3.4e38)}, "too large"),
         ({"moving": texture((8, 8, 8)).double().index_fill(2, torch.tensor(0), 1e300)}, "too lar"),
+        ({"fixed": texture((8, 8, 8)).index_fill(2, torch.tensor(0), 1e20)}, "fixed .*too large"),
+        ({"moving": texture((8, 8, 8)).index_fill(2, torch.tensor(0), -1e16)}, "moving .*too lar"),
+        ({"moving": torch.full((1, 1, 8, 8, 8), float("nan"))}, "also outside the masks"),
         ({"fixed_mask": torch.zeros(1, 1, 8, 8, 8)}, "fixed_mask is empty"),
         ({"fixed": torch.zeros(1, 2, 8, 8, 8)}, "fixed must be"),
         ({"fixed_labels": torch.zeros(1, 1, 8, 8, 8)}, "labels of one volume only"),
         ({k: torch.zeros(0, 1, 8, 8, 8) for k in ("fixed", "moving")}, "at least one pair"),
         ({"spacing": (1.0, 1.0)}, "spacing must be 3 positive numbers"),  # type: ignore[dict-item]
+        ({"spacing": 2.0}, "spacing must be 3 numbers of"),  # type: ignore[dict-item]
         ({"spacing": (1.0, 0.0, 1.0)}, "spacing must be 3 positive"),  # type: ignore[dict-item]
         ({"spacing": (1.0, -1.0, 1.0)}, "spacing must be 3 positive"),  # type: ignore[dict-item]
     ],
@@ -282,6 +319,15 @@ def test_bad_input_gets_one_clear_line(change: dict[str, torch.Tensor], message:
     volumes = {"fixed": torch.zeros(1, 1, 8, 8, 8), "moving": torch.zeros(1, 1, 8, 8, 8)}
     with pytest.raises(RegistrationError, match=message):
         register(**(volumes | change))
+
+
+def test_fill_values_outside_the_mask_are_not_looked_at() -> None:
+    volume, mask = texture((16, 16, 16)), torch.ones(1, 1, 16, 16, 16)
+    mask[:, :, 0] = 0
+    filled = volume.index_fill(2, torch.tensor(0), 1e20)
+    plain = volume.index_fill(2, torch.tensor(0), 5.0)
+    found = [register(v, v, QUICK, fixed_mask=mask, moving_mask=mask) for v in (filled, plain)]
+    assert torch.equal(found[0].velocity, found[1].velocity)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")

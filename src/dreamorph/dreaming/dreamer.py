@@ -1,5 +1,6 @@
 """Making dreams: a source, a drawn target, one interpolation."""
 
+import operator
 from collections.abc import Container, Iterator, Sequence
 
 import torch
@@ -10,7 +11,12 @@ from dreamorph.prior import DeformationPrior, Draw
 from dreamorph.registration.batching import batch_size, in_batches
 from dreamorph.spatial.affine import with_rigid_part
 from dreamorph.spatial.grid import covered, sample
-from dreamorph.spatial.transform import MOST_LABELS, SpatialTransform, rank_labels
+from dreamorph.spatial.transform import (
+    MOST_LABELS,
+    SpatialTransform,
+    rank_labels,
+    whole_labels,
+)
 
 #: Counts up whenever the same recipe would give another dream.
 VERSION = 5
@@ -41,22 +47,30 @@ class Dreamer:
     ) -> Dreams:
         """Make `n` dreams of random sources, each within its source's class.
 
+        Volumes lie on the grid that the prior was learned on, however finely sampled: a voxel
+        measures `prior.extent_mm / shape`. Where a dream shows nothing of its source, beyond the
+        grid or the mask, image and label are 0, whatever 0 means there: of CT in Hounsfield units
+        it is water, and labels 5, 6, 7 come back as 0, 5, 6, 7. `Dreams.masks` tells where.
+
         Args:
-            volumes: `(N, 1, *shape)` float, the prior's members in their order, or those named.
-            labels: `(N, 1, *shape)` integers, at most 256 different ones.
+            volumes: `(N, 1, *shape)` float, finite, the prior's members in their order, or those
+                named.
+            labels: `(N, 1, *shape)` whole numbers, at most 256 different ones; zeros where there
+                are none.
             n: how many.
             generator: source of randomness, on the CPU.
-            members: which member of the prior each volume is; None is the first N.
-            masks: `(N, 1, *shape)`, where the volumes have content; None is everywhere.
+            members: which member of the prior each volume is, by position; None is the first N.
+            masks: `(N, 1, *shape)`, true, or more than a half, where the volumes have content;
+                None is everywhere.
 
         Returns:
             Dreams on the device of `volumes`.
 
         Raises:
-            DreamError: shapes do not fit, there are more labels, or a volume's class is unknown to
-                the prior.
+            DreamError: shapes do not fit each other or the prior, volumes are not finite, labels
+                are not whole or too many, or a volume's class is unknown to the prior.
         """
-        members = list(range(len(volumes))) if members is None else list(members)
+        members = self._members(volumes, labels, members, masks)
         drawn = list(self._drawn(n, members, generator))
         recipes = [recipe for recipe, _ in drawn]
         draws = [draw for _, draw in drawn]
@@ -83,7 +97,7 @@ class Dreamer:
 
         A slice at a time: the probabilities of all labels of all dreams may not fit in memory.
         """
-        members = list(range(len(volumes))) if members is None else list(members)
+        members = self._members(volumes, labels, members, masks)
         return self._made(volumes, labels, recipes, None, members, masks)
 
     def transforms(
@@ -118,17 +132,15 @@ class Dreamer:
         masks: torch.Tensor | None,
     ) -> Dreams:
         """The dreams of recipes, drawn already or not."""
-        if volumes.shape != labels.shape or len(members) != len(volumes):
-            raise DreamError(
-                f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
-                f"{len(members)} members must agree"
-            )
+        labels, kind = _whole(labels), labels.dtype
         self._check(len(recipes), members)
         rows = {self.prior.members[m]: row for row, m in enumerate(members)}
         self._check_recipes(recipes, rows)
         index = torch.tensor([rows[r.source] for r in recipes], device=volumes.device)
         transforms = self.transforms(recipes, volumes.shape[2:], draws).to(volumes.device)
-        kind, most = _type_of(labels), min(MOST_LABELS, int(labels.max()) - int(labels.min()))
+        least, largest = int(labels.min()), int(labels.max())
+        kind = torch.uint8 if least >= 0 and largest <= 255 else kind
+        most = min(MOST_LABELS, largest - least)
 
         def work(part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             chosen, maps = index[part], transforms[part]
@@ -137,21 +149,63 @@ class Dreamer:
             images, dreamed = maps.warp_with_labels(volumes[chosen], ranks, len(values) - 1, points)
             inside = covered(points, maps.shape, maps.extent_mm)
             if masks is not None:
-                inside *= sample(masks[chosen].to(images.dtype), points, maps.extent_mm)
+                content = (masks[chosen] > 0.5).to(images.dtype)
+                inside *= sample(content, points, maps.extent_mm)
             seen = inside > 0.5
-            return images * seen, values.to(kind)[dreamed.long()] * seen, seen
+            shown = values.to(kind)[dreamed.long()]
+            return torch.where(seen, images, 0), torch.where(seen, shown, 0), seen
 
         size = batch_size(volumes[0].numel(), volumes.device, n_labels=most)
         parts = in_batches(len(recipes), size, work)
         images, dreamed, seen = (torch.cat(part) for part in zip(*parts, strict=True))
         return Dreams(images, dreamed, seen, transforms, tuple(recipes), index.cpu())
 
+    def _members(
+        self,
+        volumes: torch.Tensor,
+        labels: torch.Tensor,
+        members: Sequence[int] | None,
+        masks: torch.Tensor | None,
+    ) -> list[int]:
+        """Which members of the prior the volumes are, if all that was given fits together."""
+        if not isinstance(labels, torch.Tensor):
+            raise DreamError(
+                f"expected labels as a tensor, got {type(labels).__name__}: where there are none,"
+                " give zeros, torch.zeros_like(volumes)"
+            )
+        members = list(range(len(volumes))) if members is None else list(members)
+        if volumes.shape != labels.shape or len(members) != len(volumes):
+            raise DreamError(
+                f"volumes {tuple(volumes.shape)}, labels {tuple(labels.shape)} and "
+                f"{len(members)} members must agree"
+            )
+        if masks is not None and masks.shape != volumes.shape:
+            raise DreamError(
+                f"masks {tuple(masks.shape)} must have the shape of volumes, {tuple(volumes.shape)}"
+            )
+        self._check(1, members)
+        axes = len(self.prior.extent_mm)
+        if volumes.dim() != axes + 2 or volumes.shape[1] != 1:
+            raise DreamError(
+                f"expected volumes (N, 1, *shape) with the prior's {axes} axes, got"
+                f" {tuple(volumes.shape)}"
+            )
+        # the range makes no copy of the volumes, and is not finite where any value is not
+        if not bool(torch.isfinite(torch.stack(torch.aminmax(volumes))).all()):
+            raise DreamError(
+                "volumes hold values that are not finite: replace them, also outside the masks"
+            )
+        return members
+
     def _check(self, n: int, members: Sequence[int]) -> None:
         known = len(self.prior.members)
-        if n < 1 or not members or not 0 <= min(members) <= max(members) < known:
+        strange = [member for member in members if not _is_position(member, known)]
+        if n < 1 or not members or strange:
+            first = f", member {strange[0]!r} is none of them" if strange else ""
             raise DreamError(
                 f"expected at least one dream, of volumes of the prior's {known} members, got {n}"
-                f" of {len(members)} volumes: name the members that they are"
+                f" of {len(members)} volumes{first}: give the positions of the members that they"
+                " are, counted from 0"
             )
 
     def _check_recipes(self, recipes: Sequence[Recipe], known: Container[str]) -> None:
@@ -170,6 +224,10 @@ class Dreamer:
     ) -> Iterator[tuple[Recipe, Draw]]:
         """Recipes and what was drawn for them, one after the other: fields are large."""
         self._check(n, members)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise DreamError(
+                f"expected a torch.Generator, got {generator!r}: torch.Generator().manual_seed(0)"
+            )
         seeds = torch.randint(2**31 - 1, (n,), generator=generator)
         sources = self._balanced_sources(n, members, generator)
         for member, seed in zip(sources, seeds.tolist(), strict=True):
@@ -217,15 +275,24 @@ class Dreamer:
 
 
 def _ranked(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `rank_labels`. Raises DreamError where they are more than one byte can tell apart."""
-    values, ranks = rank_labels(labels)
-    if len(values) > MOST_LABELS:
-        raise DreamError(
-            f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
-        )
-    return values, ranks
+    """As `rank_labels`; raises DreamError where they are no labels."""
+    try:
+        return rank_labels(labels)
+    except ValueError as error:
+        raise DreamError(str(error)) from error
 
 
-def _type_of(labels: torch.Tensor) -> torch.dtype:
-    """One byte where it holds the labels, else their own type."""
-    return torch.uint8 if int(labels.min()) >= 0 and int(labels.max()) <= 255 else labels.dtype
+def _whole(labels: torch.Tensor) -> torch.Tensor:
+    """As `whole_labels`; raises DreamError where they are no labels."""
+    try:
+        return whole_labels(labels)
+    except ValueError as error:
+        raise DreamError(str(error)) from error
+
+
+def _is_position(member: object, count: int) -> bool:
+    """Whether it is a whole number from 0 to below `count`; tensors and NumPy have theirs."""
+    try:
+        return 0 <= operator.index(member) < count  # type: ignore[arg-type]
+    except TypeError:
+        return False

@@ -42,8 +42,9 @@ class Dreams:
     """A batch of dreams on the common grid.
 
     Attributes:
-        images: `(n, 1, *shape)` float32.
-        labels: `(n, 1, *shape)` uint8; of the sources' type where they do not fit in it.
+        images: `(n, 1, *shape)` float32, 0 outside `masks`, whatever 0 means in the sources.
+        labels: `(n, 1, *shape)` uint8; of the sources' type where they do not fit in it. 0 outside
+            `masks`, also where the sources have no label 0.
         masks: `(n, 1, *shape)` bool, where a dream shows something of its source.
         transforms: maps from dream to source points.
         recipes: provenance of each.

@@ -1,18 +1,20 @@
 """The deformation prior: what is learned, sampled, scored and saved."""
 
 import math
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from dreamorph.errors import PriorError
 from dreamorph.fingerprint import fingerprint
 from dreamorph.parallel import one_thread_each
 from dreamorph.prior.basis import CosineBasis, sobolev_spectrum
+from dreamorph.prior.checks import check_members
 from dreamorph.prior.config import PriorConfig
 from dreamorph.prior.diagnostics import diagnose
 from dreamorph.prior.gaussian import (
@@ -29,6 +31,8 @@ from dreamorph.spatial.affine import affine_exp, affine_log, identity_affine
 
 #: Of the file.
 FORMAT = 2
+#: What a file holds beside format and configuration: what `fit` is given.
+CONTENT = ("fields", "extent_mm", "affines", "members", "subjects", "classes")
 #: Counts up whenever the same classes would give another prior; without classes it is not read.
 CLASS_VERSION = 2
 #: Share of the largest value up to which fields count as the same.
@@ -56,6 +60,10 @@ class DeformationPrior:
     smoothly (see `localisation`), plus an isotropic residual with the population's smooth spectrum.
     How local, and how much residual, is what makes left-out subjects likeliest (see `selection`).
     Affine maps have a Gaussian on their logarithms.
+
+    Fields are comparable in one space alone: the pairs have to be aligned first and then registered
+    in the common space, with `RegistrationConfig(affine=None)`. A complete example, from volumes to
+    dreams, is in docs/method.md ("By hand").
 
     Usage:
         prior = DeformationPrior(PriorConfig()).fit(fields, extent_mm)
@@ -95,8 +103,9 @@ class DeformationPrior:
 
         Raises:
             PriorError: fewer than three members or two subjects, names that are not one for each
-                field and all different, an affine map that mirrors, fields that are not finite, or
-                none that differ within their class.
+                field and all different, affine maps of another size or that mirror or turn by half
+                a circle, edge lengths that are not positive, fields that are not finite, or none
+                that differ within their class.
         """
         with one_thread_each():  # small matrices: where a machine has other work, threads that wait
             # for each other take ten times as long as one
@@ -112,6 +121,7 @@ class DeformationPrior:
     @property
     def extent_mm(self) -> tuple[float, ...]:
         """Edge lengths of the grid of the fields."""
+        self._require_fit()
         return self.basis.extent_mm
 
     def draw(self, seed: int, cls: str | None = None, scale: float = 1.0) -> Draw:
@@ -139,7 +149,15 @@ class DeformationPrior:
         """`n` velocity fields `(n, ndim, *coarse)` in mm, from the common space to new subjects.
 
         Of one class; without one, of all classes alike.
+
+        Raises:
+            PriorError: none is asked for, the class is unknown, or the generator is none.
         """
+        if n < 1 or not (generator is None or isinstance(generator, torch.Generator)):
+            raise PriorError(
+                f"expected at least one field and a torch.Generator or None, got {n} and"
+                f" {type(generator).__name__}"
+            )
         names = self.class_names
         seeds = torch.randint(2**31 - 1, (n, 2), generator=generator)
         picked = [cls if cls is not None else names[int(s) % len(names)] for s in seeds[:, 1]]
@@ -152,7 +170,14 @@ class DeformationPrior:
 
         The sites are a sub-grid coarse enough for the values to be free (`PriorConfig.sites`). Of
         one class; without one, of all classes alike, as `sample` draws them.
+
+        Raises:
+            PriorError: the fields are not on the prior's grid, or the class is unknown.
         """
+        self._require_fit()
+        if fields.shape[1:] != self.fields.shape[1:]:
+            expected = ", ".join(map(str, self.fields.shape[1:]))
+            raise PriorError(f"expected fields (n, {expected}), got {tuple(fields.shape)}")
         names = self.class_names
         if cls is None and names != [None]:
             of_each = torch.stack([self.log_density(fields, name) for name in names])
@@ -180,10 +205,11 @@ class DeformationPrior:
 
     def energy(self) -> float:
         """Mean squared deviation of a drawn field from its class's mean, mm^2 per voxel."""
+        self._require_fit()
         return sum(g.variance for g in self.gaussians.values()) / len(self.gaussians)
 
     def save(self, path: str | Path) -> None:
-        """Write the prior to one file."""
+        """Write the prior to one file; raises PriorError where it is not fitted."""
         state: dict[str, Any] = {
             "format": FORMAT,
             "config": self.config.model_dump(),
@@ -201,20 +227,36 @@ class DeformationPrior:
         """Read a prior written by `save`; it is fitted again from its fields, in a second or so.
 
         Raises:
-            PriorError: the file is not a prior of this format.
+            PriorError: the file is not a whole prior of this format.
+            FileNotFoundError: there is none.
         """
+        name = Path(path).name
         try:
             state = torch.load(path, weights_only=True)
-            if state["format"] != FORMAT:
-                raise PriorError(
-                    f"{Path(path).name} is a prior of format {state['format']}, expected {FORMAT}: "
-                    "learn it again (kedro run --pipelines prior)"
-                )
-        except (KeyError, TypeError, EOFError, RuntimeError, UnpicklingError) as error:
-            raise PriorError(f"{Path(path).name} is not a deformation prior: {error}") from error
-        prior = cls(PriorConfig(**state["config"]))
-        keys = ("affines", "members", "subjects", "classes")
-        return prior.fit(state["fields"], state["extent_mm"], **{k: state[k] for k in keys})
+        except FileNotFoundError:
+            raise
+        except (TypeError, ValueError, EOFError, OSError, RuntimeError, UnpicklingError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise PriorError(f"{name} is not a deformation prior: {reason}") from error
+        if not isinstance(state, dict) or "format" not in state:
+            raise PriorError(f"{name} is not a deformation prior: it names no format")
+        if state["format"] != FORMAT:
+            raise PriorError(
+                f"{name} is a prior of format {state['format']}, expected {FORMAT}: "
+                "learn it again (kedro run --pipelines prior)"
+            )
+        missing = [key for key in ("config", *CONTENT) if key not in state]
+        if missing:
+            raise PriorError(f"{name} is not a deformation prior: it lacks {', '.join(missing)}")
+        try:
+            config = PriorConfig.model_validate(state["config"])
+        except ValidationError as error:
+            where = ".".join(str(key) for key in error.errors()[0]["loc"])
+            raise PriorError(
+                f"{name} was learned with another configuration ({where}:"
+                f" {error.errors()[0]['msg']}): learn it again (kedro run --pipelines prior)"
+            ) from error
+        return cls(config).fit(**{key: state[key] for key in CONTENT})
 
     def coefficients(self, field: torch.Tensor, cls: str | None = None) -> tuple[float, ...]:
         """Standard scores of a field `(ndim, *coarse)` along the first modes of a class."""
@@ -223,9 +265,14 @@ class DeformationPrior:
         deviation = (field - self.gaussians[cls].mean).double().flatten()
         return tuple((fields.flatten(1) @ deviation / variances.sqrt()).tolist())
 
-    def _gaussian(self, cls: str | None) -> MemberGaussian:
+    def _require_fit(self) -> None:
         if not self.members:
             raise PriorError("the prior is not fitted: call fit or load first")
+
+    def _gaussian(self, cls: str | None) -> MemberGaussian:
+        self._require_fit()
+        if cls is None and cls not in self.gaussians:
+            raise PriorError(f"the prior has classes: name one of {self.class_names} as cls")
         if cls not in self.gaussians:
             raise PriorError(f"unknown class {cls!r}, expected one of {self.class_names}")
         return self.gaussians[cls]
@@ -245,7 +292,7 @@ class DeformationPrior:
         self.subjects = list(names) if subjects is None else list(subjects)
         self.classes = [None] * count if classes is None else list(classes)
         self.affines = identity_affine(count, ndim) if affines is None else affines.cpu().double()
-        self._check(fields, names, extent_mm)
+        check_members(fields, extent_mm, self.affines, names, self.subjects, self.classes)
         self.fields = fields.detach().cpu().float()
         self.basis = CosineBasis.up_to(fields.shape[2:], extent_mm, self.config.wavelength_voxels)
         centred = centre_by_class(self.fields, self.classes)
@@ -294,33 +341,3 @@ class DeformationPrior:
             values, vectors = torch.linalg.eigh((1 - share) * covariance + share * diagonal)
             factor = vectors * values.clamp(min=0).sqrt()
             self._affine_statistics[cls] = (mean, factor)
-
-    def _check(
-        self, fields: torch.Tensor, names: Sequence[str], extent_mm: Sequence[float]
-    ) -> None:
-        given: dict[str, Sized] = {
-            "members": names,
-            "subjects": self.subjects,
-            "classes": self.classes,
-            "affines": self.affines,
-        }
-        for what, values in given.items():
-            if len(values) != len(fields):
-                raise PriorError(
-                    f"expected one of {what} for each of {len(fields)} fields, got {len(values)}"
-                )
-        if len(set(names)) < len(names):
-            raise PriorError("members of the prior must have different names")
-        if len(extent_mm) != fields.shape[1]:
-            raise PriorError(
-                f"expected the grid's {fields.shape[1]} edge lengths, got {len(extent_mm)}"
-            )
-        if not bool((torch.linalg.det(self.affines) > 0).all()):
-            raise PriorError("an affine map of the population mirrors or is not invertible")
-        if len(self.subjects) < 3 or len(set(self.subjects)) < 2:
-            raise PriorError(
-                f"a prior needs three volumes of two subjects at least, got {len(self.subjects)} "
-                f"of {len(set(self.subjects))}"
-            )
-        if not bool(torch.isfinite(fields).all()):
-            raise PriorError("the population fields hold values that are not finite")

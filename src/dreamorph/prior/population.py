@@ -60,6 +60,10 @@ def solve_population(
 ) -> Population:
     """Solve `v_ij ~ w_j - w_i` for members w of mean zero.
 
+    Velocities of all pairs must live in one space: pull every volume through its map from
+    `population_affines` and register the pairs there, with `RegistrationConfig(affine=None)`.
+    Those of pairs that were each aligned for themselves cannot be compared and give a worse prior.
+
     Args:
         pairs: `(P, ...)`, velocities of the maps from fixed to moving points of each pair, or their
             coefficients in a basis, which take a fraction of the memory.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from dreamorph.config import Config
 
@@ -15,6 +15,8 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
+        if isinstance(value, BaseModel):  # what it leaves at its defaults was not given
+            value = value.model_dump(exclude_unset=True)
         if isinstance(below, Mapping) and isinstance(value, Mapping):
             value = _merged(below, value)
         merged[key] = value
@@ -110,7 +112,8 @@ class RegistrationConfig(Config):
     """How `register` works.
 
     `RegistrationConfig(preset="accurate")` takes a preset, `RegistrationConfig(preset="fast",
-    window=7)` changes it further: what is given counts more than what the preset says.
+    window=7)` changes it further: what is given counts more than what the preset says. What a
+    `VelocityConfig` leaves at its defaults is not given.
 
     Attributes:
         preset: `fast`, `default` or `accurate`.

@@ -16,12 +16,16 @@ from dreamorph.registration.svf import register_velocity
 from dreamorph.spatial.affine import identity_affine
 from dreamorph.spatial.grid import extent
 from dreamorph.spatial.transform import (
-    MOST_LABELS,
     SpatialTransform,
     concatenate,
     one_hot,
     rank_labels,
+    whole_labels,
 )
+
+#: Values beyond it are fill, not measured: the squares of a volume's values would not fit in a
+#: float32, or all else be flat beside them.
+LARGEST_VALUE = 1e15
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class RegistrationResult:
         is interpolated as a probability and the most probable one is kept.
 
         Raises:
-            RegistrationError: there are more than 256 of them, or volumes and maps do not pair up,
-                or are of different grids.
+            RegistrationError: there are more than 256 of them, labels are not whole or have more
+                than one channel, or volumes and maps do not pair up, or are of different grids.
         """
         if volume.shape[2:] != self.transform.shape:
             raise RegistrationError(
@@ -85,6 +89,10 @@ class RegistrationResult:
         if not labels:
             return self._in_batches(
                 len(volume), volume.shape[1], lambda part: self._of(part).warp(volume[part])
+            )
+        if volume.shape[1] != 1:
+            raise RegistrationError(
+                f"expected labels (B, 1, *shape), numbers in one channel, got {tuple(volume.shape)}"
             )
         values, ranks = _values(volume)
         moved = self._in_batches(
@@ -143,8 +151,8 @@ def register(
 
     Raises:
         RegistrationError: shapes differ, there is no pair, values are not finite or too large to
-            compare, a mask is empty, one of the two volumes alone has labels, or the spacing is
-            none.
+            compare, a mask is empty, one of the two volumes alone has labels, labels are not whole
+            numbers, or the spacing is none.
     """
     config = config or RegistrationConfig()
     _check(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
@@ -155,7 +163,8 @@ def register(
     moving_mask = everything if moving_mask is None else moving_mask
     n_labels = 0
     if fixed_labels is not None and moving_labels is not None:
-        both, n_labels = _numbered(torch.stack([fixed_labels, moving_labels]))
+        given = [_whole(labels) for labels in (fixed_labels, moving_labels)]
+        both, n_labels = _numbered(torch.stack(given))
         fixed_labels, moving_labels = both
 
     def work(part: slice) -> RegistrationResult:
@@ -164,8 +173,8 @@ def register(
 
         masks = (here(fixed_mask) > 0.5).float(), (here(moving_mask) > 0.5).float()
         pairs = Pairs(
-            _checked(comparable(here(fixed), masks[0]), "fixed"),
-            _checked(comparable(here(moving), masks[1]), "moving"),
+            _comparable(here(fixed), masks[0], "fixed"),
+            _comparable(here(moving), masks[1], "moving"),
             *masks,
             _probabilities(fixed_labels, part, n_labels, device),
             _probabilities(moving_labels, part, n_labels, device),
@@ -180,14 +189,14 @@ def register(
     return RegistrationResult(transform, tuple(text for part in parts for text in part.failures))
 
 
-def _checked(volume: torch.Tensor, name: str) -> torch.Tensor:
-    """A volume as it is compared, if its numbers could be scaled."""
-    if not bool(torch.isfinite(volume).all()):
+def _comparable(volume: torch.Tensor, mask: torch.Tensor, name: str) -> torch.Tensor:
+    """A volume as it is compared, if its numbers within the mask can be scaled."""
+    if float(torch.where(mask > 0, volume, 0).abs().max()) > LARGEST_VALUE:
         raise RegistrationError(
             f"values of the {name} volumes are too large to compare: are there fill values, such as"
-            " -3.4e38, where nothing was measured? Replace them"
+            " 1e20 or -3.4e38, where nothing was measured? Replace them"
         )
-    return volume
+    return comparable(volume, mask)
 
 
 def _register_batch(pairs: Pairs, config: RegistrationConfig) -> RegistrationResult:
@@ -208,17 +217,19 @@ def _numbered(labels: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 
 def _values(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `rank_labels`.
+    """As `rank_labels`; raises RegistrationError where they are no labels."""
+    try:
+        return rank_labels(labels)
+    except ValueError as error:
+        raise RegistrationError(str(error)) from error
 
-    Raises:
-        RegistrationError: they are more than one byte can tell apart.
-    """
-    values, ranks = rank_labels(labels)
-    if len(values) > MOST_LABELS:
-        raise RegistrationError(
-            f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
-        )
-    return values, ranks
+
+def _whole(labels: torch.Tensor) -> torch.Tensor:
+    """As `whole_labels`; raises RegistrationError where they are no labels."""
+    try:
+        return whole_labels(labels)
+    except ValueError as error:
+        raise RegistrationError(str(error)) from error
 
 
 def _probabilities(
@@ -241,7 +252,12 @@ def computing_device(config: RegistrationConfig, volume: torch.Tensor) -> torch.
 
 
 def _spacing(given: Sequence[float], ndim: int) -> tuple[float, ...]:
-    spacing = tuple(float(s) for s in given)
+    try:
+        spacing = tuple(float(s) for s in given)
+    except TypeError as error:  # one number
+        raise RegistrationError(
+            f"spacing must be {ndim} numbers of millimetres, one for each axis, got {given!r}"
+        ) from error
     if len(spacing) < ndim or not all(math.isfinite(s) and s > 0 for s in spacing):
         raise RegistrationError(
             f"spacing must be {ndim} positive numbers of millimetres, one for each axis, got"
@@ -272,7 +288,9 @@ def _check(fixed: torch.Tensor, moving: torch.Tensor, *others: torch.Tensor | No
             "got labels of one volume only: give fixed_labels and moving_labels, or neither"
         )
     if not bool(torch.isfinite(fixed).all() and torch.isfinite(moving).all()):
-        raise RegistrationError("fixed or moving holds values that are not finite")
+        raise RegistrationError(
+            "fixed or moving holds values that are not finite: replace them, also outside the masks"
+        )
     for name, mask in zip(("fixed_mask", "moving_mask"), others[2:], strict=True):
         if mask is not None and not bool((mask > 0.5).flatten(1).any(dim=1).all()):
             raise RegistrationError(f"{name} is empty for at least one pair")

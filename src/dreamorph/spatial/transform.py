@@ -22,6 +22,10 @@ from dreamorph.spatial.velocity import FLOW_STEPS, exp_velocity, flow
 QUICK_STEPS = 2
 #: As many labels as one byte tells apart: `argmax_labels` gives bytes.
 MOST_LABELS = 256
+#: Labels may be off a whole number by this much, as rounding in a file leaves them.
+OFF_WHOLE = 1e-3
+#: Types for which torch does not even find the least value, and those that hold the same numbers.
+SIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 #: Labels below this number are their own ranks: gaps cost less than a search for them.
 FEW_LABELS = 16
 
@@ -203,24 +207,62 @@ def rank_labels(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     those in between that do not occur are listed as well.
 
     Args:
-        labels: of any shape and type; what is not whole is rounded.
+        labels: as for `whole_labels`, at most 256 different ones.
 
     Returns:
-        `(L,)` in the type of the labels, at least float32 where they are floats, uint8 where they
-        are truths, and whole ranks.
+        `(L,)` in the type of `whole_labels`, and whole ranks.
+
+    Raises:
+        ValueError: they are not whole, or there are more than one byte can tell apart.
     """
-    if labels.dtype is torch.bool:
-        labels = labels.to(torch.uint8)
-    if labels.is_floating_point():
-        labels = labels.to(torch.promote_types(labels.dtype, torch.float32)).round()
-    elif labels.numel() and int(labels.min()) >= 0 and int(labels.max()) < FEW_LABELS:
+    labels = whole_labels(labels)
+    if (
+        not labels.is_floating_point()
+        and labels.numel()
+        and int(labels.min()) >= 0
+        and int(labels.max()) < FEW_LABELS
+    ):
         return torch.arange(int(labels.max()) + 1).to(labels), labels
     values, ranks = torch.unique(labels, return_inverse=True)
+    if len(values) > MOST_LABELS:
+        raise ValueError(
+            f"expected at most {MOST_LABELS} labels, got {len(values)} values: is it an image?"
+        )
     return values, ranks
 
 
+def whole_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Labels of any shape and type in a type that can be computed with.
+
+    Truths become uint8, unsigned integers wider than that signed ones, floats float32 at least;
+    these are freed of rounding errors up to .001.
+
+    Raises:
+        ValueError: some are not whole numbers.
+    """
+    if labels.dtype is torch.bool:
+        return labels.to(torch.uint8)
+    if not labels.is_floating_point():
+        return labels.to(SIGNED.get(labels.dtype, labels.dtype))
+    labels = labels.to(torch.promote_types(labels.dtype, torch.float32))
+    whole = labels.round()
+    # what is not finite is not within any distance of itself
+    if not bool(((labels - whole).abs() <= OFF_WHOLE).all()):
+        raise ValueError(
+            "expected labels that are whole numbers, got values between them or not finite: is it"
+            " an image?"
+        )
+    return whole
+
+
 def one_hot(labels: torch.Tensor, n_labels: int) -> torch.Tensor:
-    """`(B, 1, *shape)` integers to `(B, n_labels + 1, *shape)` float32, background first."""
+    """`(B, 1, *shape)` integers to `(B, n_labels + 1, *shape)` float32, background first.
+
+    Raises:
+        ValueError: there is not one channel of labels: each would be held against another value.
+    """
+    if labels.shape[1] != 1:
+        raise ValueError(f"expected labels (B, 1, *shape), got {tuple(labels.shape)}")
     labels = labels.to(torch.uint8) if labels.dtype is torch.bool else labels
     values = torch.arange(n_labels + 1, dtype=labels.dtype, device=labels.device)
     return (labels == values.reshape(1, -1, *[1] * (labels.dim() - 2))).float()
