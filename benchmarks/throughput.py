@@ -103,9 +103,10 @@ class Ours:
         return sum(shares) / len(shares)
 
     def _sampler(self, count: int) -> DreamWarps:
-        recipes = self.dreamer.recipes(count, range(BATCH), self.generator)
+        drawn = list(self.dreamer.drawn(count, range(BATCH), self.generator))
+        recipes, draws = [recipe for recipe, _ in drawn], [draw for _, draw in drawn]
         classes = [None] * len(self.cases)
-        return DreamWarps(self.dreamer, recipes, self.cases, classes, self.shape)
+        return DreamWarps(self.dreamer, recipes, self.cases, classes, self.shape, draws=draws)
 
 
 class Kept:

@@ -356,6 +356,25 @@ def test_a_pool_shows_the_same_dreams_whether_its_maps_are_kept_or_not(
     assert not fresh._drawn
 
 
+def test_what_was_drawn_with_the_recipes_is_not_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prior = make_prior()
+    dreamer = Dreamer(prior)
+    pool = list(dreamer.drawn(5, [0, 1, 2], generator()))
+    recipes, draws = [recipe for recipe, _ in pool], [draw for _, draw in pool]
+    assert recipes == dreamer.recipes(5, [0, 1, 2], generator())
+    members = torch.arange(3)
+
+    def shown(warps: DreamWarps) -> torch.Tensor:
+        return warps.sample(members, torch.Generator().manual_seed(4))[1].points()
+
+    again = shown(DreamWarps(dreamer, recipes, prior.members, prior.classes, SHAPE))
+    monkeypatch.setattr(DeformationPrior, "draw", None)
+    given = DreamWarps(dreamer, recipes, prior.members, prior.classes, SHAPE, draws=draws)
+    assert torch.equal(shown(given), again)
+
+
 @pytest.mark.gpu
 def test_dreams_made_on_a_gpu_are_those_made_on_the_cpu() -> None:
     prior = make_prior()

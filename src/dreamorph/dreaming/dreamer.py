@@ -71,7 +71,7 @@ class Dreamer:
                 are not whole or too many, or a volume's class is unknown to the prior.
         """
         members = self._members(volumes, labels, members, masks)
-        drawn = list(self._drawn(n, members, generator))
+        drawn = list(self.drawn(n, members, generator))
         recipes = [recipe for recipe, _ in drawn]
         draws = [draw for _, draw in drawn]
         return self._made(volumes, labels, recipes, draws, members, masks)
@@ -83,7 +83,21 @@ class Dreamer:
 
         Sources of a class come up equally often, give or take one.
         """
-        return [recipe for recipe, _ in self._drawn(n, members, generator)]
+        return [recipe for recipe, _ in self.drawn(n, members, generator)]
+
+    def drawn(
+        self, n: int, members: Sequence[int], generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Recipe, Draw]]:
+        """As `recipes`, each with what was drawn for it, one after the other: fields are large."""
+        self._check(n, members)
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise DreamError(
+                f"expected a torch.Generator, got {generator!r}: torch.Generator().manual_seed(0)"
+            )
+        seeds = torch.randint(2**31 - 1, (n,), generator=generator)
+        sources = self._balanced_sources(n, members, generator)
+        for member, seed in zip(sources, seeds.tolist(), strict=True):
+            yield self._recipe(member, seed)
 
     def replay(
         self,
@@ -218,20 +232,6 @@ class Dreamer:
         missing = [r.source for r in recipes if r.source not in known]
         if missing:
             raise DreamError(f"the volume {missing[0]}, the source of a recipe, was not given")
-
-    def _drawn(
-        self, n: int, members: Sequence[int], generator: torch.Generator | None
-    ) -> Iterator[tuple[Recipe, Draw]]:
-        """Recipes and what was drawn for them, one after the other: fields are large."""
-        self._check(n, members)
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise DreamError(
-                f"expected a torch.Generator, got {generator!r}: torch.Generator().manual_seed(0)"
-            )
-        seeds = torch.randint(2**31 - 1, (n,), generator=generator)
-        sources = self._balanced_sources(n, members, generator)
-        for member, seed in zip(sources, seeds.tolist(), strict=True):
-            yield self._recipe(member, seed)
 
     def _recipe(self, member: int, seed: int) -> tuple[Recipe, Draw]:
         cls = self.prior.classes[member]

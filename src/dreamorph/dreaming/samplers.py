@@ -13,7 +13,7 @@ from dreamorph.dreaming.dreamer import Dreamer
 from dreamorph.dreaming.dreams import Recipe
 from dreamorph.dreaming.strength import Strength
 from dreamorph.errors import DreamError
-from dreamorph.prior import DeformationPrior
+from dreamorph.prior import DeformationPrior, Draw
 from dreamorph.prior.basis import in_shells
 from dreamorph.spatial.affine import affine_exp, identity_affine
 from dreamorph.spatial.smoothing import gaussian_smooth
@@ -114,6 +114,7 @@ class DreamWarps:
         shape: Sequence[int],
         fraction: float = 1.0,
         otherwise: WarpSampler | None = None,
+        draws: Sequence[Draw] | None = None,
     ) -> None:
         """Dreams out of a pool.
 
@@ -125,6 +126,7 @@ class DreamWarps:
             fraction: share of dreams; the rest stays as it is.
             otherwise: warps volumes of a class of which there is no dream; None leaves them as they
                 are.
+            draws: of the recipes, where they are at hand; None draws them again.
 
         Raises:
             DreamError: the pool is empty.
@@ -138,6 +140,7 @@ class DreamWarps:
         self.pools: dict[str | None, list[int]] = {}
         for k, recipe in enumerate(self.recipes):
             self.pools.setdefault(recipe.cls, []).append(k)
+        self.draws = draws
         self._drawn: dict[int, SpatialTransform] = {}
 
     def sample(
@@ -170,7 +173,8 @@ class DreamWarps:
     def _transform(self, index: int) -> SpatialTransform:
         """The map of one recipe, drawn once: a pool is shown many times over."""
         if index not in self._drawn:
-            one = self.dreamer.transforms([self.recipes[index]], self.shape)
+            draws = None if self.draws is None else [self.draws[index]]
+            one = self.dreamer.transforms([self.recipes[index]], self.shape, draws)
             size = 0 if one.velocity is None else one.velocity.nbytes
             if (len(self._drawn) + 1) * size > POOL_BYTES:
                 return one
