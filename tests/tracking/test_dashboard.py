@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_the_server_shows_the_experiment_and_ends_cleanly(
     assert match[2] == experiment
     with urllib.request.urlopen(f"{match[1]}/health", timeout=5) as answer:
         assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="404"):  # no model is asked about patients
+        urllib.request.urlopen(f"{match[1]}/ajax-api/3.0/mlflow/assistant/config", timeout=5)
     started = psutil.Process(process.pid).children(recursive=True)
     assert len(started) <= 4
     process.send_signal(signal.SIGINT)

@@ -79,8 +79,9 @@ def _free_port(wanted: int | None) -> int:
 
 def _start(uri: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
-    # One worker and no job runner: two processes instead of twelve.
-    command += ["--workers", "1", "--backend-store-uri", uri]
+    # One worker and no job runner: two processes instead of twelve. Under gunicorn MLflow has no
+    # assistant: elsewhere that answers by any model that is set up here, also one far away.
+    command += ["--workers", "1", "--gunicorn-opts", "--threads 8", "--backend-store-uri", uri]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     quiet = subprocess.DEVNULL
     # A session of its own: Ctrl-C reaches this process only, which then ends the whole group.
