@@ -177,7 +177,7 @@ STUDIES = {
         Study(
             "hippocampus_rough",
             "Task04_Hippocampus",
-            (3, 5, 10),
+            (1, 3, 5, 10, 20),
             arms=("elastic", "learned"),
             width=0.4,
             beside=Beside("hippocampus", ROUGH),

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from dreamorph.evaluation import CONFIDENCE
-from dreamorph.reporting import ReportInputs, render_report
+from dreamorph.reporting import ReportInputs, render_report, summarise
 from dreamorph.reporting.inputs import Task
 from dreamorph.reporting.parts import Table
 from dreamorph.reporting.render import SECTIONS
 from dreamorph.reporting.sections import arms as arms_section
 from dreamorph.reporting.sections import cohort as cohort_section
+from dreamorph.reporting.sections import verdict as verdict_section
 from dreamorph.reporting.sections.making import build_limits
 
 BROKEN = "could not be drawn"
@@ -216,6 +217,29 @@ def test_a_single_training_of_each_arm_is_said_beside_the_verdict(
     twice = pd.concat([light.cases, again], ignore_index=True)
     assert said not in render_report(replace(light, cases=twice))
     assert said not in render_report(bare)
+
+
+def test_the_summary_says_what_the_page_says_first(light: ReportInputs) -> None:
+    summary = summarise(light)
+    said = verdict_section.build(light)
+    assert summary.startswith(f"**Hallucination checks: {said['word']}**")
+    assert len(said["statements"]) >= 3
+    for statement in said["statements"]:
+        line = f"- **{statement.question}** {statement.answer}. {statement.sentence}"
+        assert line in summary.splitlines()
+    assert "(simulated patients)" not in summary
+    assert "(simulated patients)" in summarise(replace(light, simulated=True)).splitlines()[0]
+    for line in (said["claims"], said["not_of_dreams"]):
+        assert line in summary
+
+
+def test_a_broken_summary_spares_the_report(
+    light: ReportInputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = replace(light, comparisons=pd.DataFrame({"metric": ["dice"]}))
+    assert "could not be written" in summarise(broken)
+    assert "pass" not in summarise(broken)
+    assert "the summary cannot be written" in caplog.text
 
 
 def test_a_broken_section_is_named_and_spares_the_rest(

@@ -90,6 +90,18 @@ def test_a_run_bears_its_verdict_once_it_is_complete(
     assert client.get_run(parent).data.tags["verdict"] == "pass"
 
 
+def test_a_description_is_shown_once_all_is_logged(
+    client: MlflowClient, parent: str, tmp_path: Path
+) -> None:
+    metadata = declared(kind="description")
+    file = AtomicFile(str(tmp_path / "x.md"), "text.TextDataset", metadata)
+    case = Case(client, parent, file)
+    case.save("**verdict: fail**")
+    assert "mlflow.note.content" not in client.get_run(parent).data.tags
+    case.recorder.complete(["entry"])
+    assert client.get_run(parent).data.tags["mlflow.note.content"] == "**verdict: fail**"
+
+
 def test_metrics_under_a_prefix(client: MlflowClient, parent: str, tmp_path: Path) -> None:
     metadata = declared(kind="metrics", prefix="prior")
     file = AtomicFile(str(tmp_path / "x.json"), "json.JSONDataset", metadata)

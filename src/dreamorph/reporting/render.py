@@ -75,6 +75,18 @@ def draw_report(inputs: ReportInputs) -> tuple[str, list[Picture]]:
     return page, pictures
 
 
+def summarise(inputs: ReportInputs) -> str:
+    """What the report says first, as Markdown for the dashboard."""
+    environment = _environment()
+    environment.autoescape = False
+    template = environment.get_template("summary.md.j2")
+    try:
+        return template.render(inputs=inputs, **verdict.build(inputs))
+    except Exception:
+        logger.exception("the summary cannot be written")
+        return "The summary could not be written: see report.html."
+
+
 def _body(
     environment: Environment, section: Section, inputs: ReportInputs, pictures: list[Picture]
 ) -> str:

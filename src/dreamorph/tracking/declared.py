@@ -13,6 +13,7 @@ import pandas as pd
 from kedro.io import DataCatalog
 from kedro.utils import load_obj
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from pydantic import ValidationError
 
 from dreamorph.config import Config
@@ -36,6 +37,7 @@ class Declaration(Config):
         metrics: a (nested) dict of numbers, under `prefix`.
         tags: a dict of texts, such as `{verdict: pass}`; set once all else is logged, so that a run
             that was killed bears none.
+        description: a text, Markdown, that the run's page shows; set with the tags.
         arms: a store or dict of key -> `{params, history, metrics, input_shape, arm}`, all of them
             optional: one nested run each, named `arm` or else the key; `net` names a function
             from such an item to the module to log, once the node that made the arms has ended.
@@ -44,7 +46,9 @@ class Declaration(Config):
         Names the file in the last lines of a run that ends with it, e.g. "report".
     """
 
-    kind: Literal["artifact", "table", "checks", "metrics", "tags", "arms", "arm_metrics"]
+    kind: Literal[
+        "artifact", "table", "checks", "metrics", "tags", "description", "arms", "arm_metrics"
+    ]
     file: str | None = None
     folder: str | None = None
     prefix: str = ""
@@ -162,6 +166,9 @@ class Recorder:
 
     def _log_tags(self, _: str, __: Declaration, data: Mapping[str, Any]) -> None:
         self.tags |= {key: str(value) for key, value in data.items()}
+
+    def _log_description(self, _: str, __: Declaration, data: str) -> None:
+        self.tags[MLFLOW_RUN_NOTE] = data
 
     def _log_arms(self, name: str, declaration: Declaration, data: Mapping[str, Any]) -> None:
         build = load_obj(declaration.net) if declaration.net else None

@@ -23,7 +23,7 @@ from dreamorph.pipelines.evaluate.nodes import SCORED_BY
 from dreamorph.pipelines.ingest.nodes import of_simulated
 from dreamorph.prior import DeformationPrior
 from dreamorph.registration.groupwise import Alignment, Group
-from dreamorph.reporting import ReportInputs, draw_report
+from dreamorph.reporting import ReportInputs, draw_report, summarise
 from dreamorph.reporting.config import ReportConfig
 from dreamorph.reporting.encode import png_bytes
 from dreamorph.simulation import Truth, mode_recovery, registration_error_mm
@@ -91,8 +91,8 @@ def write_report(
     parameters: dict[str, Any],
     git_commit: str,
     earlier: list[str],
-) -> tuple[str, dict[str, bytes]]:
-    """One self-contained page, and its pictures for the dashboard."""
+) -> tuple[str, dict[str, bytes], str]:
+    """One self-contained page, and for the dashboard its pictures and what it says first."""
     recipes = recipes_from_table(dream_table[dream_table["accepted"]].head(DREAMS))
     inputs = ReportInputs(
         study=report.title,
@@ -128,7 +128,8 @@ def write_report(
         predictions=_predictions(scores),
     )
     page, pictures = draw_report(inputs)
-    return page, {picture.name: png_bytes(picture.figure) for picture in pictures}
+    shown = {picture.name: png_bytes(picture.figure) for picture in pictures}
+    return page, shown, summarise(inputs)
 
 
 def without_paths(parameters: dict[str, Any]) -> dict[str, Any]:

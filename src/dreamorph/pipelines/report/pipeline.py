@@ -68,7 +68,7 @@ def create_pipeline() -> Pipeline:
                     "git_commit",
                     "earlier_parameters",
                 ],
-                ["report", "pictures"],
+                ["report", "pictures", "summary"],
                 name="write_report",
             ),
         ]
